@@ -1,0 +1,128 @@
+"""What rooms need from below, as small protocols; :mod:`chatnode.broker` and :mod:`chatnode.history` implement them.
+
+Every call has a deadline of its own and raises :class:`Unavailable` when the source is away or too slow.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from chatnode.protocol.control import ControlEvent, Member, RoomKind
+from chatnode.protocol.cursors import Cursor
+from chatnode.protocol.envelope import EventKind
+from chatnode.protocol.frames import Message, Position, Receipt
+
+
+class Unavailable(Exception):
+    """A source (NATS or MongoDB) is away; what was asked for may be retried. The message names source and operation."""
+
+
+class Watermark(Struct, frozen=True):
+    """Everything of a partition up to ``seq`` of ``epoch`` is in MongoDB."""
+
+    epoch: int
+    seq: int
+    hash: str = "0"
+    """Event hash of the event at ``seq``."""
+
+
+class Page(Struct, frozen=True):
+    messages: tuple[Message, ...]
+    """In the room's order."""
+    more_before: bool
+    more_after: bool = False
+
+
+class CommandRecord(Struct, frozen=True):
+    """What a command came to, found by its user and id; survives the erasure of its body."""
+
+    room: str
+    epoch: int
+    seq: int
+    kind: EventKind
+    digest: str
+    ts: int
+
+
+class RoomRecord(Struct, frozen=True):
+    """A room as the projection of control events holds it; ``applied`` is the CTRL sequence of its last change."""
+
+    room: str
+    kind: RoomKind
+    title: str
+    closed: bool
+    members: tuple[Member, ...]
+    applied: int
+
+
+class UserRoom(Struct, frozen=True):
+    """One line of a user's list of rooms."""
+
+    room: str
+    kind: RoomKind
+    title: str
+    closed: bool
+    role: str
+    last: Position | None = None
+    last_ts: int = 0
+    unread: int = 0
+    """Messages of others after the read receipt, counted up to 100."""
+    read: Position | None = None
+    peer: str | None = None
+    """The other person of a direct room."""
+    peer_name: str = ""
+
+
+class HistoryReader(Protocol):
+    async def watermark(self, partition: int) -> Watermark | None:
+        """None before the partition's first event was written."""
+        ...
+
+    async def page(
+        self,
+        room: str,
+        *,
+        before: Position | None = None,
+        after: Position | None = None,
+        around: Position | None = None,
+        limit: int,
+    ) -> Page:
+        """Messages and notices from MongoDB (primary, majority); without a position the last ``limit``."""
+        ...
+
+    async def message(self, room: str, position: Position) -> Message | None: ...
+
+    async def command(self, user: str, command: str) -> CommandRecord | None: ...
+
+    async def head(self, room: str) -> Cursor | None:
+        """The last event of the room that is in MongoDB."""
+        ...
+
+    async def receipts(self, room: str) -> tuple[Receipt, ...]: ...
+
+
+class RightsReader(Protocol):
+    async def control_applied(self) -> int:
+        """CTRL sequence up to which the projections are complete."""
+        ...
+
+    async def room(self, room: str) -> RoomRecord | None: ...
+
+    async def rooms_of(self, user: str) -> tuple[UserRoom, ...]: ...
+
+    async def revoked_before(self, user: str) -> int:
+        """Milliseconds; 0 when nothing was revoked."""
+        ...
+
+
+class ReceiptWriter(Protocol):
+    async def write_receipts(self, receipts: Sequence[tuple[str, str, Position]]) -> None:
+        """(user, room, position) each; a receipt never moves back."""
+        ...
+
+
+class ControlPublisher(Protocol):
+    async def publish_control(self, event: ControlEvent) -> int:
+        """Store it in CTRL; the sequence under which it is stored, the same one again for the same ``event.id``."""
+        ...
