@@ -1,0 +1,72 @@
+"""The one way to connect to NATS: nothing is buffered while disconnected, reconnecting never ends."""
+
+from collections.abc import Awaitable, Callable
+
+import nats
+from nats.aio.client import Client
+from nats.errors import (
+    ConnectionClosedError,
+    ConnectionDrainingError,
+    ConnectionReconnectingError,
+    NoRespondersError,
+    OutboundBufferLimitError,
+    StaleConnectionError,
+)
+from nats.errors import TimeoutError as NatsTimeout
+
+from chatnode.rooms.ports import Unavailable
+
+Callback = Callable[[], Awaitable[None]]
+
+AWAY = (
+    NatsTimeout,
+    NoRespondersError,
+    ConnectionClosedError,
+    ConnectionDrainingError,
+    ConnectionReconnectingError,
+    OutboundBufferLimitError,
+    StaleConnectionError,
+    ConnectionError,
+)
+"""What nats-py raises when the server is away or too slow; all of it becomes :class:`Unavailable`."""
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def connect(
+    url: str,
+    *,
+    name: str,
+    on_disconnect: Callback = _nothing,
+    on_reconnect: Callback = _nothing,
+    on_error: Callable[[Exception], Awaitable[None]] | None = None,
+    timeout: float = 5.0,
+) -> Client:
+    """A connection to one of the servers in ``url`` (comma-separated); :class:`Unavailable` when none answers.
+
+    ``pending_size=0``: a publish while disconnected fails at once instead of coming out later, out of order, behind
+    the client's own resend (ARCHITECTURE: "nodes do not publish while disconnected").
+    """
+
+    async def ignore(error: Exception) -> None:
+        return None
+
+    try:
+        return await nats.connect(
+            [server.strip() for server in url.split(",")],
+            name=name,
+            disconnected_cb=on_disconnect,
+            reconnected_cb=on_reconnect,
+            error_cb=on_error or ignore,
+            connect_timeout=max(1, round(timeout)),
+            reconnect_time_wait=0.25,  # type: ignore[arg-type]
+            max_reconnect_attempts=-1,
+            ping_interval=5,
+            max_outstanding_pings=2,
+            pending_size=0,
+            allow_reconnect=True,
+        )
+    except (*AWAY, nats.errors.NoServersError, OSError) as error:
+        raise Unavailable(f"NATS at {url} does not answer: {error!r}") from error

@@ -1,0 +1,241 @@
+"""Reading single messages and ranges from streams without a consumer (ADR-31).
+
+Reads through the leader (:meth:`DirectReader.last`, :meth:`at`, :meth:`state`) are current. Ranges are answered by any
+replica and may lag: whoever needs everything up to a sequence asks again until it is there (:meth:`upto`).
+"""
+
+import asyncio
+import base64
+import itertools
+from datetime import datetime
+from email.parser import BytesHeaderParser
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from chatnode.broker.connection import AWAY
+from chatnode.rooms.ports import Unavailable
+
+_NOT_FOUND: Final = 10037
+_DEADLINE_S: Final = 5.0
+_PAGE: Final = 256
+
+
+class Stored(Struct, frozen=True):
+    """One stored message as the stream holds it."""
+
+    subject: str
+    seq: int
+    ts: int
+    """Milliseconds, the server's clock when it was stored."""
+    headers: dict[str, str]
+    data: bytes
+
+
+class StreamState(Struct, frozen=True):
+    first: int
+    last: int
+    metadata: dict[str, str]
+
+
+class _RawMessage(Struct):
+    subject: str
+    seq: int
+    time: str
+    hdrs: bytes = b""
+    data: bytes = b""
+
+
+class _ApiError(Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _GetResponse(Struct):
+    message: _RawMessage | None = None
+    error: _ApiError | None = None
+
+
+class _State(Struct):
+    first_seq: int
+    last_seq: int
+
+
+class _Config(Struct):
+    metadata: dict[str, str] = {}
+
+
+class _InfoResponse(Struct):
+    state: _State | None = None
+    config: _Config | None = None
+    error: _ApiError | None = None
+
+
+class StreamMissing(Exception):
+    """The stream does not exist; a worker has to create it."""
+
+
+class _Collector:
+    """Messages of one batched answer, until its 204."""
+
+    __slots__ = ("done", "messages", "pending")
+
+    def __init__(self) -> None:
+        self.messages: list[Stored] = []
+        self.pending = 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+def _milliseconds(text: str) -> int:
+    whole, _, rest = text.partition(".")
+    moment = datetime.fromisoformat(whole.removesuffix("Z") + "+00:00")
+    fraction = rest.removesuffix("Z")
+    return round(moment.timestamp()) * 1000 + int((fraction + "000")[:3])
+
+
+def _parse_headers(raw: bytes) -> dict[str, str]:
+    lines = raw.partition(b"\r\n")[2]
+    return dict(BytesHeaderParser().parsebytes(lines).items())
+
+
+class DirectReader:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._inbox = client.new_inbox()
+        self._tokens = itertools.count()
+        self._collectors: dict[str, _Collector] = {}
+        self._subscription: Subscription | None = None
+
+    async def start(self) -> None:
+        self._subscription = await self._client.subscribe(f"{self._inbox}.*", cb=self._collect)
+
+    async def stop(self) -> None:
+        """After the connection itself is closed this does nothing."""
+        if self._subscription is not None and not self._client.is_closed:
+            await self._subscription.unsubscribe()
+        self._subscription = None
+
+    async def state(self, stream: str) -> StreamState:
+        """As the leader sees it; :class:`StreamMissing` where there is none."""
+        answer = await self._ask(f"$JS.API.STREAM.INFO.{stream}", b"", f"state of {stream}")
+        info = msgspec.json.decode(answer, type=_InfoResponse)
+        if info.error is not None:
+            if info.error.code == 404:
+                raise StreamMissing(f"stream {stream} does not exist")
+            raise Unavailable(f"state of {stream}: {info.error.description}")
+        if info.state is None or info.config is None:
+            raise Unavailable(f"state of {stream}: an answer without a state")
+        return StreamState(info.state.first_seq, info.state.last_seq, info.config.metadata)
+
+    async def last(self, stream: str, subject: str) -> Stored | None:
+        """The last message of a subject, from the leader; None when the stream holds none."""
+        return await self._get(stream, {"last_by_subj": subject}, f"last of {subject}")
+
+    async def at(self, stream: str, seq: int) -> Stored | None:
+        """The message at a sequence, from the leader; None when it was purged or never was."""
+        if seq < 1:
+            return None
+        return await self._get(stream, {"seq": seq}, f"{stream} at {seq}")
+
+    async def _get(self, stream: str, query: dict[str, str | int], what: str) -> Stored | None:
+        answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{stream}", msgspec.json.encode(query), what)
+        response = msgspec.json.decode(answer, type=_GetResponse)
+        if response.error is not None:
+            if response.error.err_code == _NOT_FOUND:
+                return None
+            raise Unavailable(f"{what}: {response.error.description} ({response.error.err_code})")
+        raw = response.message
+        if raw is None:
+            raise Unavailable(f"{what}: an answer without a message")
+        return Stored(
+            raw.subject,
+            raw.seq,
+            _milliseconds(raw.time),
+            _parse_headers(raw.hdrs) if raw.hdrs else {},
+            raw.data,
+        )
+
+    async def after(self, stream: str, subject: str, seq: int, limit: int = _PAGE) -> tuple[list[Stored], int]:
+        """Up to ``limit`` messages of a subject (wildcards allowed) beyond ``seq``, in order, and how many more there were.
+
+        From any replica: fewer than there are is possible, more than there are is not.
+        """
+        token = str(next(self._tokens))
+        collector = self._collectors[token] = _Collector()
+        query = {"seq": seq + 1, "next_by_subj": subject, "batch": limit}
+        try:
+            async with asyncio.timeout(_DEADLINE_S):
+                await self._client.publish(
+                    f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(query), reply=f"{self._inbox}.{token}"
+                )
+                await collector.done
+        except (TimeoutError, *AWAY) as error:
+            raise Unavailable(f"{subject} after {seq}: no answer from {stream}") from error
+        finally:
+            del self._collectors[token]
+        return collector.messages, collector.pending
+
+    async def upto(self, stream: str, subject: str, seq: int, end: int, limit: int) -> list[Stored] | None:
+        """All messages of a subject in ``(seq, end]``, where the leader is known to hold one at ``end``.
+
+        None when there are more than ``limit``. Asks again while a replica lags, then gives up with Unavailable.
+        """
+        found: list[Stored] = []
+        position = seq
+        for attempt in itertools.count():
+            if position >= end:
+                return found
+            messages, _ = await self.after(stream, subject, position, min(_PAGE, limit + 1))
+            fresh = [message for message in messages if message.seq <= end]
+            found.extend(fresh)
+            if len(found) > limit:
+                return None
+            if messages:
+                position = messages[-1].seq
+                continue
+            if await self.at(stream, end) is None:
+                return found
+            if attempt >= 20:
+                raise Unavailable(f"{subject} up to {end}: replicas lag behind at {position}")
+            await asyncio.sleep(0.05)
+        raise AssertionError("unreachable")
+
+    async def _collect(self, message: Msg) -> None:
+        collector = self._collectors.get(message.subject.rpartition(".")[2])
+        if collector is None or collector.done.done():
+            return
+        headers = message.headers or {}
+        status = headers.get("Status")
+        if status is None and not headers and not message.data:
+            status = "503"
+        if status == "204":
+            collector.pending = int(headers.get("Nats-Num-Pending", "0"))
+            collector.done.set_result(None)
+        elif status == "404":
+            collector.done.set_result(None)
+        elif status is not None:
+            collector.done.set_exception(
+                Unavailable(f"direct get: status {status} {headers.get('Description', 'no responders')}")
+            )
+        else:
+            collector.messages.append(
+                Stored(
+                    headers["Nats-Subject"],
+                    int(headers["Nats-Sequence"]),
+                    _milliseconds(headers["Nats-Time-Stamp"]),
+                    headers,
+                    message.data,
+                )
+            )
+
+    async def _ask(self, subject: str, payload: bytes, what: str) -> bytes:
+        try:
+            answer = await self._client.request(subject, payload, timeout=_DEADLINE_S)
+        except AWAY as error:
+            raise Unavailable(f"{what}: NATS does not answer ({type(error).__name__})") from error
+        return answer.data
