@@ -61,7 +61,7 @@ async def connect(
             reconnected_cb=on_reconnect,
             error_cb=on_error or ignore,
             connect_timeout=max(1, round(timeout)),
-            reconnect_time_wait=0.25,  # type: ignore[arg-type]
+            reconnect_time_wait=0.25,
             max_reconnect_attempts=-1,
             ping_interval=5,
             max_outstanding_pings=2,

@@ -18,28 +18,11 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from chatnode.broker.connection import AWAY
-from chatnode.rooms.ports import Unavailable
+from chatnode.rooms.ports import Stored, StreamMissing, StreamState, Unavailable
 
 _NOT_FOUND: Final = 10037
 _DEADLINE_S: Final = 5.0
 _PAGE: Final = 256
-
-
-class Stored(Struct, frozen=True):
-    """One stored message as the stream holds it."""
-
-    subject: str
-    seq: int
-    ts: int
-    """Milliseconds, the server's clock when it was stored."""
-    headers: dict[str, str]
-    data: bytes
-
-
-class StreamState(Struct, frozen=True):
-    first: int
-    last: int
-    metadata: dict[str, str]
 
 
 class _RawMessage(Struct):
@@ -74,10 +57,6 @@ class _InfoResponse(Struct):
     state: _State | None = None
     config: _Config | None = None
     error: _ApiError | None = None
-
-
-class StreamMissing(Exception):
-    """The stream does not exist; a worker has to create it."""
 
 
 class _Collector:
@@ -211,8 +190,6 @@ class DirectReader:
             return
         headers = message.headers or {}
         status = headers.get("Status")
-        if status is None and not headers and not message.data:
-            status = "503"
         if status == "204":
             collector.pending = int(headers.get("Nats-Num-Pending", "0"))
             collector.done.set_result(None)
@@ -220,7 +197,9 @@ class DirectReader:
             collector.done.set_result(None)
         elif status is not None:
             collector.done.set_exception(
-                Unavailable(f"direct get: status {status} {headers.get('Description', 'no responders')}")
+                Unavailable(
+                    f"direct get: status {status}, {headers.get('Description') or 'nobody answers for this stream'}"
+                )
             )
         else:
             collector.messages.append(

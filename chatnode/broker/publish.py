@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -18,59 +18,13 @@ from nats.aio.client import Client
 from chatnode.broker.connection import AWAY
 from chatnode.broker.subjects import PARTITIONS, stream_name
 from chatnode.protocol.errors import ErrorCode, ProtocolError
+from chatnode.rooms.ports import Accepted, NotStored, Outcome, Publication, Unknown
 
 log = logging.getLogger(__name__)
 
 _WRONG_LAST_SEQUENCE: Final = 10071
 _IN_PROCESS: Final = 10158
 """The same message id is being stored right now; what came of it is known a moment later."""
-
-
-class Accepted(Struct, frozen=True):
-    """The stream holds it under ``seq``; ``duplicate``: since an earlier attempt, whose content has to be compared."""
-
-    seq: int
-    duplicate: bool = False
-
-
-class NotStored(Exception):
-    """NATS said no: it is certainly not stored. ``moved``: the subject has moved past the expected last sequence."""
-
-    def __init__(self, message: str, *, moved: bool = False) -> None:
-        super().__init__(message)
-        self.moved = moved
-
-
-class Unknown(Exception):
-    """No answer: it may have been stored, or may be yet."""
-
-
-Outcome = Accepted | NotStored | Unknown | ProtocolError
-
-
-class Publication(Protocol):
-    """One event on its way; the publisher calls back, nothing is awaited per event."""
-
-    @property
-    def subject(self) -> str: ...
-    @property
-    def message_id(self) -> str: ...
-    @property
-    def expected_last(self) -> int | None:
-        """``Nats-Expected-Last-Subject-Sequence``, on a resend."""
-        ...
-
-    @property
-    def traceparent(self) -> str | None: ...
-
-    def payload(self) -> bytes | ProtocolError:
-        """Called synchronously right before the publish, with no await between: decides for the last time whether
-        this may be stored, and encodes it. A refusal is its outcome."""
-        ...
-
-    def resolved(self, outcome: Outcome) -> None:
-        """Called exactly once, synchronously; must not raise."""
-        ...
 
 
 class _PubError(Struct):

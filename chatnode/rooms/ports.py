@@ -3,7 +3,7 @@
 Every call has a deadline of its own and raises :class:`Unavailable` when the source is away or too slow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -11,11 +11,33 @@ from msgspec import Struct
 from chatnode.protocol.control import ControlEvent, Member, RoomKind
 from chatnode.protocol.cursors import Cursor
 from chatnode.protocol.envelope import EventKind
+from chatnode.protocol.errors import ProtocolError
 from chatnode.protocol.frames import Message, Position, Receipt
 
 
 class Unavailable(Exception):
     """A source (NATS or MongoDB) is away; what was asked for may be retried. The message names source and operation."""
+
+
+class Stored(Struct, frozen=True):
+    """One stored message as the stream holds it."""
+
+    subject: str
+    seq: int
+    ts: int
+    """Milliseconds, the server's clock when it was stored."""
+    headers: dict[str, str]
+    data: bytes
+
+
+class StreamState(Struct, frozen=True):
+    first: int
+    last: int
+    metadata: dict[str, str]
+
+
+class StreamMissing(Exception):
+    """The stream does not exist; a worker has to create it."""
 
 
 class Watermark(Struct, frozen=True):
@@ -125,4 +147,88 @@ class ReceiptWriter(Protocol):
 class ControlPublisher(Protocol):
     async def publish_control(self, event: ControlEvent) -> int:
         """Store it in CTRL; the sequence under which it is stored, the same one again for the same ``event.id``."""
+        ...
+
+
+class StreamReader(Protocol):
+    """Reads of stored messages; which of them are current is said at :class:`chatnode.broker.direct.DirectReader`."""
+
+    async def state(self, stream: str) -> StreamState: ...
+    async def last(self, stream: str, subject: str) -> Stored | None: ...
+    async def at(self, stream: str, seq: int) -> Stored | None: ...
+    async def after(self, stream: str, subject: str, seq: int, limit: int = ...) -> tuple[list[Stored], int]: ...
+    async def upto(self, stream: str, subject: str, seq: int, end: int, limit: int) -> list[Stored] | None: ...
+
+
+class Accepted(Struct, frozen=True):
+    """The stream holds it under ``seq``; ``duplicate``: since an earlier attempt, whose content has to be compared."""
+
+    seq: int
+    duplicate: bool = False
+
+
+class NotStored(Exception):
+    """NATS said no: it is certainly not stored. ``moved``: the subject has moved past the expected last sequence."""
+
+    def __init__(self, message: str, *, moved: bool = False) -> None:
+        super().__init__(message)
+        self.moved = moved
+
+
+class Unknown(Exception):
+    """No answer: it may have been stored, or may be yet."""
+
+
+Outcome = Accepted | NotStored | Unknown | ProtocolError
+
+
+class Publication(Protocol):
+    """One event on its way; the publisher calls back, nothing is awaited per event."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def message_id(self) -> str: ...
+    @property
+    def expected_last(self) -> int | None:
+        """``Nats-Expected-Last-Subject-Sequence``, on a resend."""
+        ...
+
+    @property
+    def traceparent(self) -> str | None: ...
+
+    def payload(self) -> bytes | ProtocolError:
+        """Called synchronously right before the publish, with no await between: decides for the last time whether
+        this may be stored, and encodes it. A refusal is its outcome."""
+        ...
+
+    def resolved(self, outcome: Outcome) -> None:
+        """Called exactly once, synchronously; must not raise."""
+        ...
+
+
+class EventPublisher(Protocol):
+    def submit(self, partition: int, publication: Publication) -> None: ...
+
+
+class LiveMessage(Struct, frozen=True):
+    """From a room's live subject: a stored event with its place, or (``seq`` 0) a passing one, ready to send."""
+
+    data: bytes
+    seq: int = 0
+    prev: int = 0
+
+
+class LiveSubscription(Protocol):
+    async def close(self) -> None: ...
+
+
+class LiveFeed(Protocol):
+    async def follow(self, room: str, receive: Callable[[LiveMessage], None]) -> LiveSubscription:
+        """Calls ``receive`` for each message in the order of arrival; interest is registered at this node's server
+        when it returns, and takes a moment to reach the others."""
+        ...
+
+    async def pass_on(self, room: str, payload: bytes) -> None:
+        """Send a passing event to every node that follows the room; at most once."""
         ...
