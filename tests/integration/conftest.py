@@ -1,0 +1,86 @@
+"""Real servers for integration tests; nothing here stands in for one."""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+
+from chatnode.local.servers import Mongod, NatsServer
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """A nats-server of this test alone, with an empty JetStream on disk."""
+    async with NatsServer(tmp_path / "nats") as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class MongoAddress:
+    """A running replica set. Tests that kill or pause one start a :class:`Mongod` of their own."""
+
+    uri: str
+
+
+class _MongodThread(threading.Thread):
+    """Runs mongod in an event loop of its own, because it outlives the loops of single tests.
+
+    The thread lasts as long as the server does, which the tether of children asks for.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(name="mongod")
+        self._directory = directory
+        self._loop = asyncio.new_event_loop()
+        self._enough = asyncio.Event()
+        self.settled = threading.Event()
+        self.uri: str | None = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        except BaseException as error:  # noqa: BLE001  shown by the fixture, in the thread that waits for it
+            self.error = error
+        finally:
+            self._loop.close()
+            self.settled.set()
+
+    async def _serve(self) -> None:
+        async with Mongod(self._directory) as server:
+            self.uri = server.uri
+            self.settled.set()
+            await self._enough.wait()
+
+    def end(self) -> None:
+        if self.is_alive() and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._enough.set)
+        self.join()
+
+
+@pytest.fixture(scope="session")
+def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoAddress]:
+    """One replica set of one member for all tests of this process."""
+    thread = _MongodThread(tmp_path_factory.mktemp("mongod"))
+    thread.start()
+    thread.settled.wait()
+    try:
+        if thread.uri is None:
+            raise RuntimeError("mongod did not start") from thread.error
+        yield MongoAddress(thread.uri)
+    finally:
+        thread.end()
+
+
+@pytest.fixture
+def database(mongo: MongoAddress) -> Iterator[str]:
+    """Name of a database of this test alone, dropped afterwards."""
+    name = f"test-{uuid.uuid4().hex}"
+    yield name
+    with MongoClient[dict[str, object]](mongo.uri) as client:
+        client.drop_database(name)
