@@ -5,6 +5,7 @@ Everything runs in the thread of the event loop (see :mod:`chatnode.local.tether
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -34,6 +35,21 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def check_port_free(port: int, what: str) -> None:
+    """:class:`ServerError` when something listens there already: it would answer in the place of ``what``."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            why = (
+                "is taken by another program"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be used ({error.strerror})"
+            )
+            raise ServerError(f"port {port} for {what} {why}: stop that program or choose another port") from error
 
 
 class Child:
@@ -141,8 +157,9 @@ class Server(ABC):
     start_within_s: float = 30.0
     stop_within_s: float = 10.0
 
-    def __init__(self, name: str, *, sink: LineSink | None = None) -> None:
+    def __init__(self, name: str, port: int, *, sink: LineSink | None = None) -> None:
         self.name = name
+        self.port = port
         self._sink = sink
         self._child: Child | None = None
 
@@ -191,6 +208,7 @@ class Server(ABC):
         """Start the program without waiting for it."""
         if self.running:
             raise ServerError(f"{self.name} is running already")
+        check_port_free(self.port, self.name)
         self._child = await Child.start(self.name, self.command(), environment=self.environment(), sink=self._sink)
 
     async def wait_ready(self) -> None:

@@ -5,21 +5,25 @@ import importlib.util
 import os
 import re
 import shutil
+import struct
 import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import bson
 import msgspec
-from pymongo import AsyncMongoClient
-from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from chatnode.local.children import Child, LineSink, Server, ServerError, free_port
 
 _REPLICA_SET: Final = "chat"
 _NOT_INITIALIZED: Final = 94
 _INVALID_CONFIG: Final = 93
+_ALREADY_INITIALIZED: Final = 23
+_OP_MSG: Final = 2013
+_WIRE_HEADER: Final = struct.Struct("<iiiiIB")
+"""Message length, request id, answers what, opcode; then the flags and the kind of the one section."""
 _MISSING_LIBRARY: Final = re.compile(r"error while loading shared libraries: (\S+?):")
 _LIBRARY_PACKAGES: Final = {
     "libcurl.so.4": "libcurl4",
@@ -40,8 +44,7 @@ class NatsServer(Server):
         sync_always: bool = True,
         sink: LineSink | None = None,
     ) -> None:
-        super().__init__("nats-server", sink=sink)
-        self.port = port or free_port()
+        super().__init__("nats-server", port or free_port(), sink=sink)
         self._directory = directory
         self._sync_always = sync_always
 
@@ -97,8 +100,7 @@ class Mongod(Server):
     stop_within_s = 20.0
 
     def __init__(self, directory: Path, *, port: int | None = None, sink: LineSink | None = None) -> None:
-        super().__init__("mongod", sink=sink)
-        self.port = port or free_port()
+        super().__init__("mongod", port or free_port(), sink=sink)
         self._directory = directory
 
     @property
@@ -115,38 +117,30 @@ class Mongod(Server):
         )
 
     async def probe(self) -> bool:
-        client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(
-            "127.0.0.1", self.port, directConnection=True, serverSelectionTimeoutMS=1000, connectTimeoutMS=1000
-        )
         try:
-            hello = await client.admin.command("hello")
-            if hello.get("isWritablePrimary") is True:
-                return True
-            await self._configure(client)
-        except AutoReconnect:
+            async with asyncio.timeout(2.0):
+                hello = await run_mongo_command(self.port, {"hello": 1})
+                if hello.get("isWritablePrimary") is True:
+                    return True
+                await self._configure()
+        except TimeoutError:
             return False
-        except PyMongoError as error:
-            raise ServerError(f"mongod on port {self.port} cannot be made a replica set: {error}") from error
-        else:
-            return False
-        finally:
-            await client.close()
+        return False
 
-    async def _configure(self, client: "AsyncMongoClient[dict[str, object]]") -> None:
+    async def _configure(self) -> None:
         """Initiate the set, or give its one member the present address; nothing while it is electing itself."""
-        config: dict[str, object] = {
-            "_id": _REPLICA_SET,
-            "members": [{"_id": 0, "host": f"127.0.0.1:{self.port}"}],
-        }
-        try:
-            await client.admin.command("replSetGetStatus")
-        except OperationFailure as failure:
-            if failure.code == _NOT_INITIALIZED:
-                await client.admin.command("replSetInitiate", config)
-            elif failure.code == _INVALID_CONFIG:
-                await client.admin.command("replSetReconfig", {**config, "version": 1}, force=True)
-            else:
-                raise
+        members = [{"_id": 0, "host": f"127.0.0.1:{self.port}"}]
+        config: dict[str, object] = {"_id": _REPLICA_SET, "members": members}
+        status = await run_mongo_command(self.port, {"replSetGetStatus": 1})
+        if status.get("code") == _NOT_INITIALIZED:
+            answer = await run_mongo_command(self.port, {"replSetInitiate": config})
+        elif status.get("code") == _INVALID_CONFIG:
+            config["version"] = 1
+            answer = await run_mongo_command(self.port, {"replSetReconfig": config, "force": True})
+        else:
+            return
+        if answer.get("ok") != 1 and answer.get("code") != _ALREADY_INITIALIZED:
+            raise ServerError(f"mongod on port {self.port} cannot be made a replica set: {answer.get('errmsg')}")
 
     def explain(self, child: Child) -> str:
         for line in child.last_lines:
@@ -177,6 +171,25 @@ def _mongod_error(line: str) -> str | None:
         return None
     detail = entry.attr.get("error") or entry.attr.get("message") or ""
     return f"{entry.msg} {detail}".strip()[:500]
+
+
+async def run_mongo_command(port: int, command: Mapping[str, object]) -> dict[str, object]:
+    """One command to a mongod that may not be a working member of a set yet; its answer, refusal or not. OSError.
+
+    One ``OP_MSG`` there and one back (MongoDB wire protocol), instead of a driver: a driver's client watches the
+    server in the background, and closing it while the server reconfigures itself leaves sockets open.
+    """
+    body = bson.encode({**command, "$db": "admin"})
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(_WIRE_HEADER.pack(_WIRE_HEADER.size + len(body), 1, 0, _OP_MSG, 0, 0) + body)
+        size, _, _, _, _, _ = _WIRE_HEADER.unpack(await reader.readexactly(_WIRE_HEADER.size))
+        answer: dict[str, object] = bson.decode(await reader.readexactly(size - _WIRE_HEADER.size))
+        return answer
+    except asyncio.IncompleteReadError as error:
+        raise ConnectionResetError(f"mongod on port {port} hung up") from error
+    finally:
+        writer.close()
 
 
 def find_mongod(env: Mapping[str, str]) -> str:
@@ -222,8 +235,7 @@ class Envoy(Server):
     stop_within_s = 5.0
 
     def __init__(self, directory: Path, *, port: int, nodes: Sequence[NodePorts], sink: LineSink | None = None) -> None:
-        super().__init__("envoy", sink=sink)
-        self.port = port
+        super().__init__("envoy", port, sink=sink)
         self._directory = directory
         self._nodes = tuple(nodes)
 
