@@ -5,7 +5,6 @@ replica and may lag: whoever needs everything up to a sequence asks again until 
 """
 
 import asyncio
-import base64
 import itertools
 from datetime import datetime
 from email.parser import BytesHeaderParser

@@ -16,7 +16,7 @@ from msgspec import Struct
 from nats.aio.client import Client
 
 from chatnode.broker.connection import AWAY
-from chatnode.broker.subjects import PARTITIONS, stream_name
+from chatnode.broker.subjects import PARTITIONS, partition_of, room_subject, stream_name
 from chatnode.protocol.errors import ErrorCode, ProtocolError
 from chatnode.rooms.ports import Accepted, NotStored, Outcome, Publication, Unknown
 
@@ -88,8 +88,9 @@ class Publisher:
             while queue:
                 self._resolve(queue.popleft(), NotStored("the node is stopping"))
 
-    def submit(self, partition: int, publication: Publication) -> None:
+    def submit(self, publication: Publication) -> None:
         """Queue an event; its outcome comes by ``resolved``, at once when the queue is full."""
+        partition = partition_of(publication.room)
         queue = self._queues[partition]
         if len(queue) >= self._queue_max:
             publication.resolved(
@@ -171,7 +172,7 @@ class Publisher:
         headers = self._headers(stream, publication)
         if publication.expected_last is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(publication.expected_last)
-        ack = await self._request(publication.subject, payload, headers)
+        ack = await self._request(room_subject(publication.room), payload, headers)
         if isinstance(ack, NotStored | Unknown):
             return ack
         if ack.error is not None:
@@ -195,11 +196,11 @@ class Publisher:
                 headers["Nats-Batch-Id"] = batch_id
                 headers["Nats-Batch-Sequence"] = str(number)
                 if number < final:
-                    await self._client.publish(publication.subject, payload, headers=headers)
+                    await self._client.publish(room_subject(publication.room), payload, headers=headers)
         except AWAY as error:
             return NotStored(f"NATS is away ({type(error).__name__})")
         headers["Nats-Batch-Commit"] = "1"
-        ack = await self._request(publication.subject, payload, headers)
+        ack = await self._request(room_subject(publication.room), payload, headers)
         if isinstance(ack, NotStored | Unknown):
             return ack
         if ack.error is not None:

@@ -115,7 +115,9 @@ class HistoryReader(Protocol):
 
     async def message(self, room: str, position: Position) -> Message | None: ...
 
-    async def command(self, user: str, command: str) -> CommandRecord | None: ...
+    async def commands(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], CommandRecord]:
+        """What is recorded of these (user, command id) pairs; one round trip."""
+        ...
 
     async def head(self, room: str) -> Cursor | None:
         """The last event of the room that is in MongoDB."""
@@ -150,14 +152,22 @@ class ControlPublisher(Protocol):
         ...
 
 
-class StreamReader(Protocol):
-    """Reads of stored messages; which of them are current is said at :class:`chatnode.broker.direct.DirectReader`."""
+class RoomLog(Protocol):
+    """The stored events of rooms, as the stream's leader holds them."""
 
-    async def state(self, stream: str) -> StreamState: ...
-    async def last(self, stream: str, subject: str) -> Stored | None: ...
-    async def at(self, stream: str, seq: int) -> Stored | None: ...
-    async def after(self, stream: str, subject: str, seq: int, limit: int = ...) -> tuple[list[Stored], int]: ...
-    async def upto(self, stream: str, subject: str, seq: int, end: int, limit: int) -> list[Stored] | None: ...
+    def partition_of(self, room: str) -> int: ...
+
+    async def last(self, room: str) -> Stored | None:
+        """The room's last event; None when the stream holds none (any more)."""
+        ...
+
+    async def at(self, room: str, seq: int) -> Stored | None:
+        """The event at ``seq`` if it is this room's."""
+        ...
+
+    async def upto(self, room: str, seq: int, end: int, limit: int) -> list[Stored] | None:
+        """All events in ``(seq, end]``, where the leader is known to hold one at ``end``; None: more than ``limit``."""
+        ...
 
 
 class Accepted(Struct, frozen=True):
@@ -186,12 +196,12 @@ class Publication(Protocol):
     """One event on its way; the publisher calls back, nothing is awaited per event."""
 
     @property
-    def subject(self) -> str: ...
+    def room(self) -> str: ...
     @property
     def message_id(self) -> str: ...
     @property
     def expected_last(self) -> int | None:
-        """``Nats-Expected-Last-Subject-Sequence``, on a resend."""
+        """On a resend: the room's last seq as of the look-up; stored only if it still is."""
         ...
 
     @property
@@ -208,7 +218,7 @@ class Publication(Protocol):
 
 
 class EventPublisher(Protocol):
-    def submit(self, partition: int, publication: Publication) -> None: ...
+    def submit(self, publication: Publication) -> None: ...
 
 
 class LiveMessage(Struct, frozen=True):

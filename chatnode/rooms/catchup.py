@@ -1,0 +1,177 @@
+"""What somebody who joins or comes back has to be given: history and tail as a page, or exactly the missed events.
+
+The writer's lag is never seen: a page is MongoDB's, plus the stream's tail beyond the watermark, folded by the same
+rules (ARCHITECTURE §3.6).
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from chatnode.protocol import limits
+from chatnode.protocol.codec import encode_frame
+from chatnode.protocol.cursors import Cursor
+from chatnode.protocol.envelope import decode_envelope
+from chatnode.protocol.errors import ErrorCode, ProtocolError
+from chatnode.protocol.events import MemberEvent, MessageEvent, StoredEvent
+from chatnode.protocol.fold import Timeline
+from chatnode.protocol.frames import Message, Position
+from chatnode.protocol.sealing import Sealer
+from chatnode.rooms.ports import HistoryReader, Page, RoomLog, Stored, Unavailable
+from chatnode.rooms.render import cursor_of, event_of
+from chatnode.rooms.room import Room
+
+TAIL_MAX: Final = 5000
+"""Events that the history writer may lag behind in one room before its pages cannot be answered."""
+
+
+def merge(
+    page: Page,
+    tail: list[StoredEvent],
+    *,
+    before: Position | None,
+    after: Position | None,
+    around: Position | None,
+    limit: int,
+    upto: Position,
+) -> Page:
+    """``page`` with ``tail`` folded in, cut to what was asked for; nothing beyond ``upto``. Pure."""
+    timeline = Timeline(page.messages)
+    for event in tail:
+        begins = isinstance(event, MessageEvent | MemberEvent)
+        if begins and page.more_after:
+            continue
+        timeline.apply(event)
+    messages = [message for message in timeline.messages() if message.position <= upto]
+    if before is not None:
+        messages = [message for message in messages if message.position < before]
+    if after is not None:
+        messages = [message for message in messages if message.position > after]
+    more_before, more_after = page.more_before, page.more_after
+    excess = len(messages) - limit
+    if excess <= 0:
+        return Page(tuple(messages), more_before, more_after)
+    if after is not None:
+        return Page(tuple(messages[:limit]), more_before, more_after=True)
+    if around is not None:
+        return _cut_around(messages, around, limit, page)
+    return Page(tuple(messages[excess:]), more_before=True, more_after=more_after)
+
+
+def _cut_around(messages: list[Message], around: Position, limit: int, page: Page) -> Page:
+    earlier = sum(1 for message in messages if message.position < around)
+    start = max(0, min(earlier - limit // 2, len(messages) - limit))
+    return Page(
+        tuple(messages[start : start + limit]),
+        more_before=page.more_before or start > 0,
+        more_after=page.more_after or start + limit < len(messages),
+    )
+
+
+class CatchUp:
+    def __init__(
+        self,
+        *,
+        log: RoomLog,
+        history: HistoryReader,
+        sealer: Sealer,
+        epoch_of: Callable[[int], int],
+        frame: Callable[[bytes], bytes],
+    ) -> None:
+        self._log = log
+        self._history = history
+        self._sealer = sealer
+        self._epoch_of = epoch_of
+        self._frame = frame
+
+    async def page(
+        self,
+        room: str,
+        *,
+        before: Position | None = None,
+        after: Position | None = None,
+        around: Position | None = None,
+        limit: int = limits.PAGE,
+        upto: Cursor | None = None,
+    ) -> Page:
+        """A page of the room as of ``upto`` (None: as of now). :class:`Unavailable` where a source is away."""
+        partition = self._log.partition_of(room)
+        epoch = self._epoch_of(partition)
+        if upto is None:
+            last = await self._log.last(room)
+            end = 0 if last is None else last.seq
+            bound = Position(epoch, 2**53 - 1)
+        else:
+            end, bound = upto.seq, Position(upto.epoch, upto.seq)
+        written = await self._history.watermark(partition)
+        page = await self._history.page(room, before=before, after=after, around=around, limit=limit)
+        start = written.seq if written is not None and written.epoch == epoch else 0
+        tail = await self._tail(room, epoch, start, end) if end > start else []
+        return merge(page, tail, before=before, after=after, around=around, limit=limit, upto=bound)
+
+    async def recover(self, room: Room, cursor: Cursor) -> list[bytes] | None:
+        """Frames of everything in ``(cursor, room.last]``; None: it cannot be told, reload.
+
+        The room may move on while this waits: the caller joins only if ``room.replay`` closes the rest.
+        """
+        if cursor.epoch != room.epoch or cursor.seq > room.last:
+            return None
+        known = room.knows(cursor)
+        if known is False:
+            return None
+        if known and (frames := room.replay(cursor.seq)) is not None:
+            return frames
+        if not known and not await self._still_there(room, cursor):
+            return None
+        end = room.last
+        stored = await self._log.upto(room.name, cursor.seq, end, limits.RECOVER_MAX)
+        if stored is None:
+            return None
+        events = self._events(stored, room.epoch, cursor.seq)
+        frames = [self._frame(encode_frame(event)) for event in events]
+        rest = room.replay(end)
+        return None if rest is None else frames + rest
+
+    async def _still_there(self, room: Room, cursor: Cursor) -> bool:
+        """Whether the stream (or, once purged, history) still has at ``cursor.seq`` what the cursor means."""
+        if cursor.seq == 0:
+            return False
+        found = await self._log.at(room.name, cursor.seq)
+        if found is not None:
+            try:
+                return cursor_of(decode_envelope(found.data), room.epoch, cursor.seq) == cursor
+            except msgspec.DecodeError:
+                return False
+        head = await self._history.head(room.name)
+        return head == cursor
+
+    async def _tail(self, room: str, epoch: int, start: int, end: int) -> list[StoredEvent]:
+        stored = await self._log.upto(room, start, end, TAIL_MAX)
+        if stored is None:
+            raise Unavailable(f"history of {room} is more than {TAIL_MAX} events behind")
+        events = self._events(stored, epoch, start)
+        keys = [(event.sender, event.id) for event in events if isinstance(event, MessageEvent)]
+        recorded = await self._history.commands(keys) if keys else {}
+
+        def void(event: StoredEvent) -> bool:
+            first = recorded.get((event.sender, event.id))
+            return first is not None and (first.epoch, first.seq) < (event.epoch, event.seq)
+
+        return [event for event in events if not void(event)]
+
+    def _events(self, stored: list[Stored], epoch: int, prev: int) -> list[StoredEvent]:
+        events: list[StoredEvent] = []
+        for item in stored:
+            try:
+                envelope = decode_envelope(item.data)
+            except msgspec.DecodeError:
+                continue
+            events.append(event_of(envelope, epoch=epoch, seq=item.seq, prev=prev, sealer=self._sealer))
+            prev = item.seq
+        return events
+
+
+def refuse_unavailable(error: Unavailable, command: str | None = None) -> ProtocolError:
+    """What a client is told when a source is away."""
+    return ProtocolError(ErrorCode.UNAVAILABLE, str(error), command=command, retry_after=1.0)

@@ -1,0 +1,321 @@
+"""Local fan-out: rooms that somebody on this node follows, opened live, kept whole, closed when nobody is left.
+
+Promises (ARCHITECTURE §2.3, §2.4): a follower gets every event of the room after the cursor at which it joined, once
+each, in order; where that cannot be kept, it is told by ``ended`` and has to subscribe again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from chatnode.protocol.codec import encode_frame
+from chatnode.protocol.cursors import Cursor
+from chatnode.protocol.envelope import Envelope, decode_envelope
+from chatnode.protocol.errors import ErrorCode
+from chatnode.protocol.sealing import Sealer
+from chatnode.rooms.chain import Verdict
+from chatnode.rooms.ports import HistoryReader, LiveFeed, LiveMessage, RoomLog, Unavailable
+from chatnode.rooms.render import cursor_of, event_of
+from chatnode.rooms.room import Follower, Phase, Room, TooFarBehind
+from chatnode.rooms.tasks import TaskOwner
+
+logger = logging.getLogger(__name__)
+
+GAP_MAX: Final = 5000
+_TICK_S: Final = 0.5
+_RETRY_S: Final = 0.25
+_RETRY_MAX_S: Final = 2.0
+_VERIFY_AT_ONCE: Final = 16
+
+
+@dataclass(frozen=True)
+class HubSettings:
+    linger_s: float = 30.0
+    """How long a room stays open after its last follower left."""
+    verify_soon_s: float = 1.0
+    """Interest takes a moment to reach other servers; what was missed meanwhile is found by this check."""
+    verify_s: float = 10.0
+    """A lost last message shows no gap: the last sequence of every open room is checked this often."""
+
+
+@dataclass(frozen=True)
+class HubReport:
+    """What the hub tells about itself; the application hangs metrics on it."""
+
+    delivered: Callable[[int], None] = lambda _count: None
+    gap: Callable[[], None] = lambda: None
+    rooms: Callable[[int], None] = lambda _count: None
+    unreadable: Callable[[], None] = lambda: None
+
+
+class Hub:
+    def __init__(
+        self,
+        *,
+        log: RoomLog,
+        live: LiveFeed,
+        history: HistoryReader,
+        sealer: Sealer,
+        epoch_of: Callable[[int], int],
+        frame: Callable[[bytes], bytes],
+        monotonic: Callable[[], float],
+        settings: HubSettings,
+        report: HubReport,
+    ) -> None:
+        self._log = log
+        self._live = live
+        self._history = history
+        self._sealer = sealer
+        self._epoch_of = epoch_of
+        self._frame = frame
+        self._monotonic = monotonic
+        self._settings = settings
+        self._report = report
+        self._rooms: dict[str, Room] = {}
+        self._opening: dict[str, asyncio.Task[Room]] = {}
+        self._tasks = TaskOwner()
+        self._suspended = False
+
+    def rooms(self) -> tuple[Room, ...]:
+        return tuple(self._rooms.values())
+
+    def room(self, name: str) -> Room | None:
+        return self._rooms.get(name)
+
+    def start(self) -> None:
+        self._tasks.spawn(self._keep(), "hub-keep")
+
+    async def stop(self) -> None:
+        await self._tasks.stop()
+        for opening in tuple(self._opening.values()):
+            opening.cancel()
+        await asyncio.gather(*self._opening.values(), return_exceptions=True)
+        for room in tuple(self._rooms.values()):
+            await self._close(room)
+
+    async def open(self, name: str) -> Room:
+        """The room, live: subscribed, and delivered up to the leader's last event. :class:`Unavailable` otherwise."""
+        room = self._rooms.get(name)
+        if room is not None:
+            return room
+        opening = self._opening.get(name)
+        if opening is None:
+            opening = asyncio.create_task(self._open(name), name=f"open-{name}")
+            self._opening[name] = opening
+            opening.add_done_callback(lambda _task: self._opening.pop(name, None))
+        return await asyncio.shield(opening)
+
+    def follow(self, room: Room, follower: Follower) -> None:
+        """From the room's cursor on, ``follower`` gets every event. Synchronous: nothing lies in between."""
+        room.followers[follower] = None
+        room.idle_since = None
+
+    def leave(self, name: str, follower: Follower) -> None:
+        room = self._rooms.get(name)
+        if room is None or room.followers.pop(follower, self) is self:
+            return
+        if not room.followers:
+            room.idle_since = self._monotonic()
+
+    async def verify(self, room: Room) -> None:
+        """Compare with the leader's last event and fetch what is missing."""
+        last = await self._log.last(room.name)
+        if last is not None and last.seq > room.reached and room.phase is Phase.LIVE:
+            self._begin_filling(room, last.seq)
+
+    async def settle(self, room: Room, deadline_s: float = 5.0) -> None:
+        """Deliver up to what the leader holds now; :class:`Unavailable` when that takes too long."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self.verify(room)
+                while room.filling:
+                    await asyncio.sleep(0.01)
+        except TimeoutError as error:
+            raise Unavailable(f"room {room.name} is still fetching what it missed") from error
+
+    def verify_all(self) -> None:
+        """NATS was away or a reader too slow: every open room is checked at the next tick."""
+        for room in self._rooms.values():
+            room.verify_at = 0.0
+
+    def suspend(self) -> None:
+        self._suspended = True
+        for room in self._rooms.values():
+            if room.phase is not Phase.ENDED:
+                room.phase = Phase.SUSPENDED
+
+    def resume(self) -> None:
+        """Rights were read again: deliver what was missed."""
+        self._suspended = False
+        for room in tuple(self._rooms.values()):
+            if room.phase is Phase.SUSPENDED:
+                room.held.clear()
+                self._begin_filling(room, None)
+
+    def end_partition(self, partition: int) -> None:
+        """The partition's order starts anew: everybody subscribes again."""
+        for room in tuple(self._rooms.values()):
+            if room.partition == partition:
+                self._end(room, "the order of this room starts anew; subscribe again")
+
+    async def _open(self, name: str) -> Room:
+        partition = self._log.partition_of(name)
+        room = Room(name, partition)
+        room.subscription = await self._live.follow(name, lambda message: self._receive(room, message))
+        try:
+            epoch = self._epoch_of(partition)
+            last = await self._log.last(name)
+            cursor = Cursor(epoch, 0)
+            if last is not None:
+                envelope = self._decode(room.name, last.data, last.seq)
+                cursor = Cursor(epoch, last.seq) if envelope is None else cursor_of(envelope, epoch, last.seq)
+            else:
+                head = await self._history.head(name)
+                if head is not None and head.epoch == epoch:
+                    cursor = head
+        except BaseException:
+            await room.subscription.close()
+            raise
+        room.begin(epoch, cursor)
+        room.idle_since = self._monotonic()
+        room.verify_at = room.idle_since + self._settings.verify_soon_s
+        room.phase = Phase.LIVE
+        self._rooms[name] = room
+        self._report.rooms(len(self._rooms))
+        if self._suspended:
+            room.phase = Phase.SUSPENDED
+        elif not self._drain_held(room):
+            room.phase = Phase.FILLING
+            self._tasks.spawn(self._fill(room, None), f"fill-{name}")
+        return room
+
+    def _receive(self, room: Room, message: LiveMessage) -> None:
+        if room.phase is Phase.ENDED:
+            return
+        if message.seq == 0:
+            if room.phase in (Phase.LIVE, Phase.FILLING):
+                room.pass_on(self._frame(message.data))
+            return
+        if room.phase is not Phase.LIVE:
+            if room.phase is not Phase.SUSPENDED:
+                self._hold(room, message)
+            return
+        verdict = room.judge(message)
+        if verdict is Verdict.NEXT:
+            self._deliver(room, message.seq, message.data)
+        elif verdict is Verdict.GAP:
+            self._hold(room, message)
+            self._begin_filling(room, message.prev)
+
+    def _hold(self, room: Room, message: LiveMessage) -> None:
+        try:
+            room.hold(message)
+        except TooFarBehind as error:
+            self._end(room, str(error))
+
+    def _deliver(self, room: Room, seq: int, data: bytes) -> None:
+        envelope = self._decode(room.name, data, seq)
+        if envelope is None:
+            room.reached = seq
+            return
+        event = event_of(envelope, epoch=room.epoch, seq=seq, prev=room.last, sealer=self._sealer)
+        framed = self._frame(encode_frame(event))
+        room.deliver(cursor_of(envelope, room.epoch, seq), framed, self._report.delivered)
+
+    def _decode(self, name: str, data: bytes, seq: int) -> Envelope | None:
+        try:
+            return decode_envelope(data)
+        except msgspec.DecodeError as error:
+            self._report.unreadable()
+            logger.error("room %s: stored event %d cannot be read and is passed over: %s", name, seq, error)  # noqa: TRY400
+            return None
+
+    def _drain_held(self, room: Room) -> bool:
+        """Deliver what was held; False where it shows another gap."""
+        while room.held:
+            verdict = room.judge(room.held[0])
+            if verdict is Verdict.GAP:
+                return False
+            message = room.held.popleft()
+            if verdict is Verdict.NEXT:
+                self._deliver(room, message.seq, message.data)
+        return True
+
+    def _begin_filling(self, room: Room, end: int | None) -> None:
+        self._report.gap()
+        room.phase = Phase.FILLING
+        self._tasks.spawn(self._fill(room, end), f"fill-{room.name}")
+
+    async def _fill(self, room: Room, end: int | None) -> None:
+        """Fetch up to ``end`` (None: the leader's last) and all that is held, then go live."""
+        pause = _RETRY_S
+        while room.filling:
+            try:
+                goal = end
+                if goal is None:
+                    last = await self._log.last(room.name)
+                    goal = room.reached if last is None else last.seq
+                if room.held:
+                    goal = max(goal, room.held[0].prev)
+                missing = await self._log.upto(room.name, room.reached, goal, GAP_MAX)
+            except Unavailable as error:
+                logger.warning("room %s: cannot fetch what is missing after %d: %s", room.name, room.reached, error)
+                await asyncio.sleep(pause)
+                pause = min(_RETRY_MAX_S, pause * 2)
+                continue
+            if not room.filling:
+                return
+            if missing is None:
+                self._end(room, f"more than {GAP_MAX} events were missed; subscribe again")
+                return
+            for stored in missing:
+                if stored.seq > room.reached:
+                    self._deliver(room, stored.seq, stored.data)
+            room.reached = max(room.reached, goal)
+            end = room.reached
+            if self._drain_held(room):
+                room.phase = Phase.LIVE
+                room.verify_at = self._monotonic() + self._settings.verify_s
+
+    def _end(self, room: Room, message: str) -> None:
+        room.phase = Phase.ENDED
+        self._rooms.pop(room.name, None)
+        self._report.rooms(len(self._rooms))
+        logger.warning("room %s ended on this node: %s", room.name, message)
+        for follower in tuple(room.followers):
+            follower.ended(room.name, ErrorCode.UNAVAILABLE, message, retryable=True)
+        room.followers.clear()
+        self._tasks.spawn(self._close(room), f"close-{room.name}")
+
+    async def _close(self, room: Room) -> None:
+        room.phase = Phase.ENDED
+        if self._rooms.get(room.name) is room:
+            del self._rooms[room.name]
+            self._report.rooms(len(self._rooms))
+        room.held.clear()
+        if room.subscription is not None:
+            await room.subscription.close()
+            room.subscription = None
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = self._monotonic()
+            for room in tuple(self._rooms.values()):
+                if room.idle_since is not None and now - room.idle_since >= self._settings.linger_s:
+                    await self._close(room)
+            due = [room for room in self._rooms.values() if room.verify_at <= now and room.phase is Phase.LIVE]
+            for start in range(0, len(due), _VERIFY_AT_ONCE):
+                group = due[start : start + _VERIFY_AT_ONCE]
+                results = await asyncio.gather(*(self.verify(room) for room in group), return_exceptions=True)
+                for room, result in zip(group, results, strict=True):
+                    room.verify_at = now + self._settings.verify_s
+                    if isinstance(result, Unavailable):
+                        logger.warning("room %s was not verified: %s", room.name, result)
+                        room.verify_at = now + self._settings.verify_soon_s
+                    elif isinstance(result, BaseException):
+                        raise result
