@@ -10,10 +10,8 @@ import msgspec
 
 from chatnode.protocol import limits
 from chatnode.protocol.errors import ErrorCode, ProtocolError
-from chatnode.protocol.events import (
-    Event,
-)
-from chatnode.protocol.frames import Ack, Command, Edit, Error, Reconnect, Send, Welcome
+from chatnode.protocol.events import Event
+from chatnode.protocol.frames import Ack, Command, Edit, Error, History, Reconnect, Send, Welcome
 from chatnode.protocol.ids import Id
 
 Reply = Welcome | Ack | Error | Reconnect
@@ -36,9 +34,15 @@ _IDS: Final = msgspec.json.Decoder(_IdOnly)
 _TYPES: Final = msgspec.json.Decoder(_TypeOnly)
 _REPLIES: Final[msgspec.json.Decoder[Reply]] = msgspec.json.Decoder(Reply)
 _EVENTS: Final[msgspec.json.Decoder[Event]] = msgspec.json.Decoder(Event)
-_PATH: Final = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
-_UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
-_MISSING: Final = re.compile(r"missing required field `([^`]*)`")
+_PATH: Final = re.compile(r" - at (?:`\$\.?([^`]*)`|`key` in `\$\.?([^`]*)`)$")
+_UNKNOWN: Final = re.compile(r"unknown field `(.*)`$", re.DOTALL)
+_MISSING: Final = re.compile(r"missing required field `(.*)`$")
+_TOKEN: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"|[{}\[\]:,]', re.DOTALL)
+_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+_SCAN_BYTES: Final = 4096
+"""How far into a frame that is no JSON its id is looked for: a bound on what a broken frame costs."""
+_ECHO_LENGTH: Final = 200
+"""Characters of a peer's own words that an error repeats to it."""
 _REPLY_TYPES: Final = frozenset({"welcome", "ack", "error", "reconnect"})
 _EVENT_KINDS: Final = frozenset(
     {
@@ -59,41 +63,82 @@ _EVENT_KINDS: Final = frozenset(
 
 def decode_command(data: bytes | str) -> Command:
     """One command out of one frame, or :class:`ProtocolError` with the id where it could be read."""
-    size = len(data)
-    if size > limits.FRAME_BYTES:
-        raise ProtocolError(ErrorCode.TOO_LARGE, f"frame of {size} bytes; the limit is {limits.FRAME_BYTES}")
+    octets = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    if len(octets) > limits.FRAME_BYTES:
+        message = f"frame of {len(octets)} bytes; the limit is {limits.FRAME_BYTES}"
+        raise ProtocolError(ErrorCode.TOO_LARGE, message, command=_scan_id(octets))
     try:
-        command = _COMMANDS.decode(data)
+        command = _COMMANDS.decode(octets)
     except msgspec.ValidationError as error:
         message, field = _explain(str(error))
-        raise ProtocolError(ErrorCode.INVALID, message, command=_read_id(data), field=field) from error
+        raise ProtocolError(ErrorCode.INVALID, message, command=_read_id(octets), field=field) from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise ProtocolError(ErrorCode.INVALID, f"not a JSON object: {error}") from error
-    if isinstance(command, Send | Edit) and len(command.text.encode()) > limits.TEXT_BYTES:
-        raise ProtocolError(
-            ErrorCode.TOO_LARGE,
-            f"text of {len(command.text.encode())} bytes of UTF-8; the limit is {limits.TEXT_BYTES}",
-            command=command.id,
-            field="text",
-        )
+        raise ProtocolError(ErrorCode.INVALID, f"not a JSON object: {error}", command=_read_id(octets)) from error
+    if isinstance(command, Send | Edit):
+        _check_text(command)
+    if isinstance(command, History):
+        _check_anchors(command)
     return command
+
+
+def _check_text(command: Send | Edit) -> None:
+    size = len(command.text.encode())
+    if size > limits.TEXT_BYTES:
+        message = f"text of {size} bytes of UTF-8; the limit is {limits.TEXT_BYTES}"
+        raise ProtocolError(ErrorCode.TOO_LARGE, message, command=command.id, field="text")
+
+
+def _check_anchors(command: History) -> None:
+    anchors = [name for name in ("before", "after", "around") if getattr(command, name) is not msgspec.UNSET]
+    if len(anchors) > 1:
+        message = f"{' and '.join(anchors)} exclude each other; give at most one"
+        raise ProtocolError(ErrorCode.INVALID, message, command=command.id, field=anchors[1])
 
 
 def _explain(text: str) -> tuple[str, str | None]:
     path = _PATH.search(text)
-    words = _PATH.sub("", text)
-    parent = path[1] if path else ""
+    words = text[: path.start()] if path else text
+    parent = (path[1] or path[2] or "") if path else ""
     inner = _UNKNOWN.search(words) or _MISSING.search(words)
+    words = _shorten(words)
     if inner:
-        return words, f"{parent}.{inner[1]}" if parent else inner[1]
+        name = _shorten(inner[1])
+        return words, f"{parent}.{name}" if parent else name
     return (f"{words}, at `{parent}`" if parent else words), parent or None
 
 
-def _read_id(data: bytes | str) -> str | None:
+def _shorten(words: str) -> str:
+    return words if len(words) <= _ECHO_LENGTH else f"{words[:_ECHO_LENGTH]}…"
+
+
+def _read_id(data: bytes) -> str | None:
     try:
         return _IDS.decode(data).id
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except msgspec.ValidationError:
         return None
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _scan_id(data)
+
+
+def _scan_id(data: bytes) -> str | None:
+    """The value of the outermost object's ``id`` in what is no JSON as a whole: cut off, too deep, not UTF-8."""
+    depth, key, last = 0, b"", b""
+    for token in _TOKEN.finditer(data, 0, _SCAN_BYTES):
+        if token[0] in (b"{", b"["):
+            depth += 1
+        elif token[0] in (b"}", b"]"):
+            depth -= 1
+        elif depth != 1:
+            continue
+        elif token[0] == b":":
+            key = last
+        elif token[0] == b",":
+            key = b""
+        elif key == b"id":
+            return token[1].decode() if _ID.fullmatch(token[1]) else None
+        else:
+            last = token[1]
+    return None
 
 
 def encode_frame(frame: ServerFrame | Command) -> bytes:
@@ -116,7 +161,10 @@ def decode_server_frame(data: bytes | str) -> ServerFrame | None:
 
     Raises :class:`msgspec.DecodeError` (or its ValidationError) when a known frame is malformed.
     """
-    outline = _TYPES.decode(data)
-    if outline.type == "event":
-        return _EVENTS.decode(data) if outline.kind in _EVENT_KINDS else None
-    return _REPLIES.decode(data) if outline.type in _REPLY_TYPES else None
+    try:
+        outline = _TYPES.decode(data)
+        if outline.type == "event":
+            return _EVENTS.decode(data) if outline.kind in _EVENT_KINDS else None
+        return _REPLIES.decode(data) if outline.type in _REPLY_TYPES else None
+    except (UnicodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"not a JSON object: {error}") from error

@@ -75,7 +75,11 @@ def encode_control(event: ControlEvent) -> bytes:
 
 
 def decode_control(data: bytes) -> ControlEvent:
-    return _DECODER.decode(data)
+    """The event; :class:`msgspec.DecodeError` (or its ValidationError) if ``data`` is none."""
+    try:
+        return _DECODER.decode(data)
+    except (UnicodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"not a JSON object: {error}") from error
 
 
 def control_subject(event: ControlEvent) -> str:

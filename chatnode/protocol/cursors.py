@@ -10,8 +10,10 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-CURSOR_PATTERN: Final = r"^[0-9]{1,10}-[0-9]{1,19}-(0|[0-9a-f]{8})$(?!\n)"
-_CURSOR: Final = re.compile(r"([0-9]{1,10})-([0-9]{1,19})-(0|[0-9a-f]{8})")
+CURSOR_PATTERN: Final = r"^(0|[1-9][0-9]{0,9})-(0|[1-9][0-9]{0,15})-(0|[0-9a-f]{8})$(?!\n)"
+_CURSOR: Final = re.compile(CURSOR_PATTERN)
+_EPOCH_MAX: Final = 2**31 - 1
+_SEQ_MAX: Final = 2**53 - 1
 
 CursorText = Annotated[str, Meta(pattern=CURSOR_PATTERN, max_length=40)]
 
@@ -33,7 +35,7 @@ class CursorError(ValueError):
 
 def parse_cursor(text: str) -> Cursor:
     """The cursor that ``str(cursor)`` wrote; :class:`CursorError` for anything else."""
-    match = _CURSOR.fullmatch(text)
-    if match is None:
+    match = _CURSOR.match(text)
+    if match is None or int(match[1]) > _EPOCH_MAX or int(match[2]) > _SEQ_MAX:
         raise CursorError(f"not a cursor: {text[:60]!r}; subscribe without one")
     return Cursor(int(match[1]), int(match[2]), match[3])

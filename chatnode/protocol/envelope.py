@@ -55,7 +55,10 @@ def encode_envelope(envelope: Envelope) -> bytes:
 
 def decode_envelope(data: bytes) -> Envelope:
     """The envelope; :class:`msgspec.DecodeError` (or its ValidationError) if ``data`` is none."""
-    return _DECODER.decode(data)
+    try:
+        return _DECODER.decode(data)
+    except (UnicodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"not a JSON object: {error}") from error
 
 
 def command_kind(command: StoredCommand) -> EventKind:

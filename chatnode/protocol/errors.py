@@ -33,7 +33,9 @@ class ErrorRule:
 
 
 ERRORS: Final[dict[ErrorCode, ErrorRule]] = {
-    ErrorCode.INVALID: ErrorRule(False, 400, "correct the field that is named; sending it again as it is will fail again"),
+    ErrorCode.INVALID: ErrorRule(
+        False, 400, "correct the field that is named; sending it again as it is will fail again"
+    ),
     ErrorCode.TOO_LARGE: ErrorRule(False, 413, "shorten it to the limit that `welcome` told"),
     ErrorCode.UNAUTHENTICATED: ErrorRule(False, 401, "get a new token, then connect or refresh with it"),
     ErrorCode.FORBIDDEN: ErrorRule(False, 403, "tell the person that they may not do this here"),
@@ -43,7 +45,9 @@ ERRORS: Final[dict[ErrorCode, ErrorRule]] = {
     ErrorCode.ID_REUSED: ErrorRule(False, 409, "give the command a new id; this one already names something else"),
     ErrorCode.OUT_OF_ORDER: ErrorRule(True, 409, "send again from the first command of this room that has no ack"),
     ErrorCode.RATE_LIMITED: ErrorRule(True, 429, "wait for retry_after, then send again with the same id"),
-    ErrorCode.UNAVAILABLE: ErrorRule(True, 503, "wait for retry_after or back off, then send again with the same id and again: true"),
+    ErrorCode.UNAVAILABLE: ErrorRule(
+        True, 503, "wait for retry_after or back off, then send again with the same id and again: true"
+    ),
     ErrorCode.INTERNAL: ErrorRule(True, 500, "back off, then send again with the same id and again: true"),
 }
 

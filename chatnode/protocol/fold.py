@@ -1,4 +1,4 @@
-"""Folding events into messages: the same rules for a node's tail, clients, the oracle and (as updates) the history writer.
+"""Folding events into messages: the same rules for a node's tail, clients, the oracle and the history writer.
 
 Promise: a page as of any event, plus all events from there on in order, equals the page as of the last of them, also
 when the first few events were already in the page (the writer may be ahead of its watermark).
@@ -51,19 +51,28 @@ def amend(message: Message, event: EditEvent | DeleteEvent | ReactionEvent) -> M
             reactions = {**message.reactions, event.emoji: tuple(sorted(users))}
             return replace(message, reactions={emoji: by for emoji, by in sorted(reactions.items()) if by})
         case EditEvent():
-            if message.deleted or event.seq <= message.rev:
+            if message.deleted or (event.epoch, event.seq) <= (message.rev_epoch or message.epoch, message.rev):
                 return message
             mentions = () if event.mentions is UNSET else event.mentions
-            return replace(message, text=event.text, mentions=mentions, edited=event.ts, rev=event.seq)
+            revised = _revised(message, event)
+            return replace(revised, text=event.text, mentions=mentions, edited=event.ts)
         case DeleteEvent():
             if message.deleted:
                 return message
             gone = Deletion(by=event.sender, ts=event.ts)
-            return replace(message, text="", mentions=(), reactions={}, deleted=gone, rev=event.seq)
+            return replace(_revised(message, event), text="", mentions=(), reactions={}, deleted=gone)
+
+
+def _revised(message: Message, event: EditEvent | DeleteEvent) -> Message:
+    return replace(message, rev=event.seq, rev_epoch=0 if event.epoch == message.epoch else event.epoch)
 
 
 class Timeline:
-    """Messages of one room by position, kept up to date by :meth:`apply`."""
+    """Messages of one room by position, kept up to date by :meth:`apply`.
+
+    Of two stored events with the same sender and id the first counts, whatever their kind. A page tells the ids of the
+    messages in it but not those of the edits, deletes and reactions: their second copies are known by what was applied.
+    """
 
     def __init__(self, messages: Iterable[Message] = ()) -> None:
         self._messages = {message.position: message for message in messages}
@@ -71,18 +80,19 @@ class Timeline:
 
     def apply(self, event: StoredEvent) -> Message | None:
         """Fold one event; returns the message that it made or changed, None where it changed nothing that is held."""
+        at = Position(event.epoch, event.seq)
+        if self._origin.setdefault((event.sender, event.id), at) != at:
+            return None
         if isinstance(event, MessageEvent | MemberEvent):
-            fresh = message_of(event)
-            first = self._origin.setdefault((event.sender, event.id), fresh.position)
-            if first != fresh.position or first in self._messages:
+            if at in self._messages:
                 return None
-            self._messages[first] = fresh
-            return fresh
+            self._messages[at] = message_of(event)
+            return self._messages[at]
         held = self._messages.get(event.target)
         if held is None:
             return None
         changed = amend(held, event)
-        if changed is held or changed == held:
+        if changed == held:
             return None
         self._messages[event.target] = changed
         return changed

@@ -36,7 +36,7 @@ class _Command(Struct, frozen=True, tag_field="type", forbid_unknown_fields=True
 
 
 class Connect(_Command, tag="connect", frozen=True, kw_only=True):
-    """First frame of a connection, within 5 s. ``token`` may instead come as an Authorization header of the handshake."""
+    """First frame of a connection, within 5 s. ``token`` may come as an Authorization header instead."""
 
     token: Annotated[str, Meta(min_length=1, max_length=limits.TOKEN_BYTES)] | UnsetType = UNSET
     cursors: Annotated[dict[Id, CursorText], Meta(max_length=limits.CURSORS)] = {}
@@ -189,6 +189,8 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Time of the last edit."""
     rev: int = 0
     """``seq`` of the last edit or delete that was applied."""
+    rev_epoch: int = 0
+    """Epoch of ``rev``, where that is not the message's own: after a restore numbers may come again."""
     deleted: Deletion | None = None
     reactions: dict[str, tuple[str, ...]] = {}
     """Emoji → users, in sorted order."""
