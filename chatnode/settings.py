@@ -45,6 +45,8 @@ class About:
     """Never shown, and may come from a file."""
     pattern: str = ""
     """A regular expression for the whole value, or for each entry of a list."""
+    bound: bool = False
+    """It bounds a queue, a rate or a size: shown in ``docs/limits.md`` too."""
 
 
 def default_node_id() -> str:
@@ -107,20 +109,36 @@ class Settings:
     drain_settle_s: Annotated[
         float, About("How long a node that stops stays unready before it tells its clients to go.", "s", 0, 300)
     ] = 2.0
-    max_connections: Annotated[int, About("Connections that a node takes.", "", 1, 1_000_000)] = 20_000
-    rooms_per_connection: Annotated[int, About("Rooms that one connection may follow.", "", 1, 100_000)] = 500
-    command_rate_per_s: Annotated[float, About("Commands that a connection may send, on average.", "1/s", 0.1, 1e6)] = (
-        20.0
+    max_connections: Annotated[int, About("Connections that a node takes.", "", 1, 1_000_000, bound=True)] = 20_000
+    rooms_per_connection: Annotated[int, About("Rooms that one connection may follow.", "", 1, 100_000, bound=True)] = (
+        500
     )
-    command_burst: Annotated[int, About("Commands that a connection may send at once.", "", 1, 1_000_000)] = 40
+    command_rate_per_s: Annotated[
+        float, About("Commands that a connection may send, on average.", "1/s", 0.1, 1_000_000, bound=True)
+    ] = 20.0
+    command_burst: Annotated[
+        int, About("Commands that a connection may send at once.", "", 1, 1_000_000, bound=True)
+    ] = 40
     send_buffer_bytes: Annotated[
-        int, About("What may wait to be sent to one client; above it the client is closed with 4001.", "bytes", 65_536)
+        int,
+        About(
+            "What may wait to be sent to one client; above it the client is closed with 4001.",
+            "bytes",
+            65_536,
+            bound=True,
+        ),
     ] = 256 * 1024
     send_buffer_frames: Annotated[
-        int, About("Frames that may wait to be sent to one client; above it the client is closed with 4001.", "", 16)
+        int,
+        About(
+            "Frames that may wait to be sent to one client; above it the client is closed with 4001.",
+            "",
+            16,
+            bound=True,
+        ),
     ] = 1024
     node_buffer_bytes: Annotated[
-        int, About("What may wait to be sent to all clients of a node together.", "bytes", 1_048_576)
+        int, About("What may wait to be sent to all clients of a node together.", "bytes", 1_048_576, bound=True)
     ] = 256 * 1024**2
     socket_keep_s: Annotated[
         float, About("How long a suspended node keeps its sockets before it closes them with 4005.", "s", 0, 3600)
@@ -134,11 +152,20 @@ class Settings:
 
     stream_replicas: Annotated[int, About("Copies of each stream: 1 for one server, 3 in production.", "", 1, 5)] = 1
     stream_max_bytes: Annotated[
-        int, About("Size of one partition's stream; when full, sends are refused as retryable.", "bytes", 1_048_576)
+        int,
+        About(
+            "Size of one partition's stream; when full, sends are refused as retryable.", "bytes", 1_048_576, bound=True
+        ),
     ] = 1024**3
-    batch_max: Annotated[int, About("Sends of one partition that are stored together.", "", 1, 1000)] = 200
+    batch_max: Annotated[int, About("Sends of one partition that are stored together.", "", 1, 1000, bound=True)] = 200
     batch_waiting_max: Annotated[
-        int, About("Sends of one partition that may wait at one node; above it they are refused as retryable.", "", 1)
+        int,
+        About(
+            "Sends of one partition that may wait at one node; above it they are refused as retryable.",
+            "",
+            1,
+            bound=True,
+        ),
     ] = 4000
     publish_timeout_s: Annotated[float, About("Longest wait for the acknowledgement of a publish.", "s", 0.1, 60)] = 5.0
     retention_hours: Annotated[
@@ -301,6 +328,6 @@ def _allowed_numbers(spec: FieldSpec) -> str:
     if spec.about.unit == "bytes":
         noun = "bytes, or a size like 256KiB, 64MiB, 1GiB"
     low, high = spec.about.minimum, spec.about.maximum
-    bounds = [f"at least {low:,g}"] if low is not None else []
-    bounds += [f"at most {high:,g}"] if high is not None else []
+    bounds = [f"at least {low:,}"] if low is not None else []
+    bounds += [f"at most {high:,}"] if high is not None else []
     return ", ".join([noun, *bounds])
