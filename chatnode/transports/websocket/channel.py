@@ -23,6 +23,7 @@ class Refusal:
     status: int = 503
     retry_after: int | None = None
     """Seconds, as ``Retry-After``."""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Channel(Protocol):
@@ -74,7 +75,7 @@ class Receiver(Protocol):
         ...
 
     def drained(self) -> None:
-        """What waited to be sent is sent, after it had been more than ``SocketLimits.drain_bytes``."""
+        """Everything that waited to be sent is sent, after the kernel had refused to take more for a while."""
         ...
 
 
@@ -93,12 +94,11 @@ class SocketLimits:
     """Sizes in bytes, times in seconds."""
 
     message_bytes: int = limits.FRAME_BYTES
-    send_buffer_bytes: int = 1024 * 1024
-    """What may wait for one client before it counts as a slow reader."""
-    send_buffer_frames: int = 2048
+    send_buffer_bytes: int = 256 * 1024
+    """What may wait for one client, beyond its largest frame, before it counts as a slow reader."""
+    send_buffer_frames: int = 1024
     node_buffer_bytes: int = 256 * 1024 * 1024
     """What may wait for all clients of the node; beyond it the slowest readers are cut."""
-    drain_bytes: int = 64 * 1024
     kernel_buffer_bytes: int = 32 * 1024
     """SO_SNDBUF as asked for; Linux doubles it. Without a limit the kernel takes 3.8 MiB for one stalled reader."""
     heartbeat_s: float = limits.HEARTBEAT_S

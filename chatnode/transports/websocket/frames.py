@@ -124,7 +124,8 @@ class FrameParser:
     """Frames of one client, from any split of its bytes.
 
     :meth:`feed` returns what is complete, in order. The last value of a connection is a Close or a Violation; what
-    comes after it is dropped. Holds at most ``message_bytes`` and one frame header, and close to nothing between messages.
+    comes after it is dropped. Holds at most one message of ``message_bytes`` and one frame of the same size, and close
+    to nothing between messages.
     """
 
     __slots__ = ("_buffer", "_decoder", "_limit", "_message", "_missing", "_opcode", "ended")
