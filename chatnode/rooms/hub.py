@@ -253,7 +253,7 @@ class Hub:
     async def _fill(self, room: Room, end: int | None) -> None:
         """Fetch up to ``end`` (None: the leader's last) and all that is held, then go live."""
         pause = _RETRY_S
-        while room.filling:
+        while True:
             try:
                 goal = end
                 if goal is None:

@@ -11,7 +11,7 @@ class TokenBucket:
         self._stamp = now
 
     def take(self, now: float) -> float:
-        """Take one token; 0.0 when there was one, else the seconds until there will be. Time going back adds nothing."""
+        """Take one token; 0.0 when there was one, else the seconds until there is. Time going back adds nothing."""
         self._tokens = min(self._burst, self._tokens + max(0.0, now - self._stamp) * self._rate)
         self._stamp = max(self._stamp, now)
         if self._tokens >= 1.0:

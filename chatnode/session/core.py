@@ -128,7 +128,7 @@ class Session:
         return self._early(command)
 
     def authenticated(self, user: str, *, deadline: float, now: float) -> list[Output]:
-        """The token is good; ``deadline`` is when it ends. The driver says welcome first, then handles what is returned."""
+        """The token is good until ``deadline``. The driver says welcome, then handles what is returned."""
         if self.state is not State.PROVING:
             return []
         self.state = State.READY

@@ -1,0 +1,415 @@
+"""Storing commands: send, edit, delete, react. Once each, in each sender's order, and only with the right to.
+
+A first attempt goes straight to the publisher. Whatever needs a look-up first (a resend, a target, rights that are not
+in memory) goes through the room's queue of that connection, one at a time, and what comes after it waits behind it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import msgspec
+
+from chatnode.access.rules import Action, decide
+from chatnode.protocol.codec import Reply, error_frame
+from chatnode.protocol.envelope import Envelope, command_digest, command_kind, decode_envelope, encode_envelope
+from chatnode.protocol.errors import ErrorCode, ProtocolError
+from chatnode.protocol.frames import Ack, Delete, Edit, Position, React, Send, StoredCommand
+from chatnode.protocol.ids import message_id
+from chatnode.protocol.sealing import Sealer
+from chatnode.rooms.ports import (
+    Accepted,
+    EventPublisher,
+    HistoryReader,
+    NotStored,
+    Outcome,
+    RoomLog,
+    Unavailable,
+)
+from chatnode.rooms.rights import Rights, RoomRights
+from chatnode.rooms.tasks import TaskOwner
+from chatnode.session.lanes import Lanes
+
+_LOOK_UPS: Final = 5
+_TAIL_MAX: Final = 5000
+_RETRY_AFTER_S: Final = 1.0
+_QUEUE_MAX: Final = 256
+
+_REFUSALS: Final = {
+    ErrorCode.NOT_FOUND: "this room does not exist, or you are not in it",
+    ErrorCode.FORBIDDEN: "your role in this room does not allow this",
+    ErrorCode.ROOM_CLOSED: "this room is closed; it can be read, not written to",
+}
+
+
+class Author(Protocol):
+    """The connection that a command came from."""
+
+    @property
+    def user(self) -> str: ...
+    @property
+    def lanes(self) -> Lanes: ...
+    @property
+    def queues(self) -> "dict[str, RoomQueue]": ...
+
+    def standing(self) -> ProtocolError | None:
+        """Why this connection may do nothing now (suspended, revoked, closed); None: it may."""
+        ...
+
+    def answer(self, frame: Reply) -> None:
+        """The one reply to a command; counts it as finished."""
+        ...
+
+
+def refusal(code: ErrorCode, command: str | None = None) -> ProtocolError:
+    return ProtocolError(code, _REFUSALS[code], command=command)
+
+
+class RoomQueue:
+    """Commands of one connection in one room that wait for a look-up, in order."""
+
+    __slots__ = ("commands",)
+
+    def __init__(self) -> None:
+        self.commands: deque[StoredCommand] = deque()
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What an edit, delete or reaction is about."""
+
+    author: str
+    deleted: bool
+
+
+class Posting:
+    """One attempt to store one command; a :class:`chatnode.rooms.ports.Publication`."""
+
+    __slots__ = ("_author", "_command", "_poster", "_resolve", "_target", "expected_last", "ts")
+
+    def __init__(
+        self,
+        poster: "Poster",
+        author: Author,
+        command: StoredCommand,
+        *,
+        target: Target | None = None,
+        expected_last: int | None = None,
+        resolve: Callable[[Outcome], None] | None = None,
+    ) -> None:
+        self._poster = poster
+        self._author = author
+        self._command = command
+        self._target = target
+        self._resolve = resolve
+        self.expected_last = expected_last
+        self.ts = poster.wall_ms()
+
+    @property
+    def room(self) -> str:
+        return self._command.room
+
+    @property
+    def message_id(self) -> str:
+        return message_id(self._author.user, self._command.id)
+
+    @property
+    def traceparent(self) -> str | None:
+        return None if self._command.traceparent is msgspec.UNSET else self._command.traceparent
+
+    def payload(self) -> bytes | ProtocolError:
+        error = self._poster.check(self._author, self._command, self._target)
+        if error is not None:
+            return error
+        return encode_envelope(self._poster.envelope(self._author.user, self._command, self.ts))
+
+    def resolved(self, outcome: Outcome) -> None:
+        if self._resolve is not None:
+            self._resolve(outcome)
+        else:
+            self._poster.settle(self._author, self._command, outcome, self.ts)
+
+
+class Poster:
+    def __init__(
+        self,
+        *,
+        publisher: EventPublisher,
+        log: RoomLog,
+        history: HistoryReader,
+        rights: Rights,
+        sealer: Sealer,
+        epoch_of: Callable[[int], int],
+        monotonic: Callable[[], float],
+        wall_ms: Callable[[], int],
+        refused: Callable[[str], None] = lambda _code: None,
+    ) -> None:
+        self._publisher = publisher
+        self._log = log
+        self._history = history
+        self._rights = rights
+        self._sealer = sealer
+        self._epoch_of = epoch_of
+        self._monotonic = monotonic
+        self._refused = refused
+        self._tasks = TaskOwner()
+        self.wall_ms = wall_ms
+
+    async def stop(self) -> None:
+        await self._tasks.stop()
+
+    def post(self, author: Author, command: StoredCommand) -> None:
+        """Store a command and answer it, now or later. Synchronous: the order of calls is the order of storing."""
+        if not author.lanes.passes(command.room, command.id, self._monotonic()):
+            self._refuse(author, command, _out_of_order())
+            return
+        queue = author.queues.get(command.room)
+        direct = isinstance(command, Send) and not command.again and self._rights.held(command.room) is not None
+        if queue is None and direct:
+            self._publisher.submit(Posting(self, author, command))
+            return
+        if queue is None:
+            queue = author.queues[command.room] = RoomQueue()
+            queue.commands.append(command)
+            self._tasks.spawn(self._work_off(author, command.room, queue), f"post-{command.room}")
+        elif len(queue.commands) >= _QUEUE_MAX:
+            self._refuse(author, command, _busy())
+        else:
+            queue.commands.append(command)
+
+    def check(self, author: Author, command: StoredCommand, target: Target | None) -> ProtocolError | None:
+        """The rule, as it stands at this very moment."""
+        error = author.standing()
+        if error is not None:
+            return error
+        if not author.lanes.passes(command.room, command.id, self._monotonic()):
+            return _out_of_order()
+        rights = self._rights.held(command.room)
+        if rights is None:
+            return ProtocolError(ErrorCode.UNAVAILABLE, "rights were not at hand; try again", retry_after=0.1)
+        return _decide(rights, author.user, command, target)
+
+    def envelope(self, user: str, command: StoredCommand, ts: int) -> Envelope:
+        body = self._sealer.seal(user, command.text) if isinstance(command, Send | Edit) else None
+        return Envelope(
+            kind=command_kind(command),
+            room=command.room,
+            user=user,
+            id=command.id,
+            ts=ts,
+            digest=command_digest(user, command),
+            body=body,
+            target=None if isinstance(command, Send) else command.target,
+            reply_to=command.reply_to if isinstance(command, Send) and command.reply_to is not msgspec.UNSET else None,
+            mentions=command.mentions if isinstance(command, Send | Edit) else (),
+            emoji=command.emoji if isinstance(command, React) else None,
+            on=command.on if isinstance(command, React) else True,
+            traceparent=None if command.traceparent is msgspec.UNSET else command.traceparent,
+        )
+
+    def settle(self, author: Author, command: StoredCommand, outcome: Outcome, ts: int) -> None:
+        """Answer a command by what came of its first attempt."""
+        if isinstance(outcome, Accepted):
+            if outcome.duplicate:
+                self._tasks.spawn(self._compare_duplicate(author, command, outcome.seq), f"compare-{command.room}")
+            else:
+                self._accept(author, command, self._epoch(command.room), outcome.seq, ts)
+        else:
+            self._refuse(author, command, _as_error(outcome))
+
+    def _accept(self, author: Author, command: StoredCommand, epoch: int, seq: int, ts: int) -> None:
+        author.lanes.settled(command.room, command.id)
+        author.answer(Ack(id=command.id, room=command.room, epoch=epoch, seq=seq, ts=ts))
+
+    def _refuse(self, author: Author, command: StoredCommand, error: ProtocolError) -> None:
+        self._refused(error.code)
+        if error.retryable:
+            author.lanes.failed(command.room, command.id, self._monotonic())
+        else:
+            author.lanes.settled(command.room, command.id)
+        author.answer(error_frame(error, command.id))
+
+    def _epoch(self, room: str) -> int:
+        return self._epoch_of(self._log.partition_of(room))
+
+    async def _work_off(self, author: Author, room: str, queue: RoomQueue) -> None:
+        try:
+            while queue.commands:
+                command = queue.commands.popleft()
+                try:
+                    await self._post_one(author, command)
+                except ProtocolError as error:
+                    self._refuse(author, command, error)
+                except Unavailable as error:
+                    self._refuse(author, command, _away(error))
+        finally:
+            del author.queues[room]
+
+    async def _post_one(self, author: Author, command: StoredCommand) -> None:
+        """Look up what has to be known, store, answer. Raises what the command is refused with."""
+        if not author.lanes.passes(command.room, command.id, self._monotonic()):
+            raise _out_of_order()
+        rights = await self._rights.load(command.room)
+        if rights is None or rights.role_of(author.user) is None:
+            raise refusal(ErrorCode.NOT_FOUND)
+        target = None if isinstance(command, Send) else await self._target(command.room, command.target)
+        for _ in range(_LOOK_UPS):
+            expected = await self._look_up(author, command) if command.again else None
+            if expected == _ANSWERED:
+                return
+            outcome = await self._attempt(author, command, target, expected)
+            if isinstance(outcome, NotStored) and outcome.moved:
+                continue
+            if isinstance(outcome, Accepted) and outcome.duplicate:
+                await self._answer_duplicate(author, command, outcome.seq)
+            else:
+                self.settle(author, command, outcome, self.wall_ms())
+            return
+        raise _busy()
+
+    async def _attempt(
+        self, author: Author, command: StoredCommand, target: Target | None, expected: int | None
+    ) -> Outcome:
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def resolve(result: Outcome) -> None:
+            if not outcome.done():
+                outcome.set_result(result)
+
+        self._publisher.submit(Posting(self, author, command, target=target, expected_last=expected, resolve=resolve))
+        return await outcome
+
+    async def _look_up(self, author: Author, command: StoredCommand) -> int:
+        """Whether an earlier attempt was stored: answers it then, else the room's last seq as of this look-up.
+
+        MongoDB's commands up to the watermark, and the stream from there on: together, everything (ARCHITECTURE §2.2).
+        """
+        partition = self._log.partition_of(command.room)
+        epoch = self._epoch_of(partition)
+        written = await self._history.watermark(partition)
+        key = (author.user, command.id)
+        recorded = (await self._history.commands([key])).get(key)
+        if recorded is not None:
+            same = (recorded.room, recorded.digest) == (command.room, command_digest(author.user, command))
+            if not same:
+                raise _reused(command)
+            self._accept(author, command, recorded.epoch, recorded.seq, recorded.ts)
+            return _ANSWERED
+        last = await self._log.last(command.room)
+        end = 0 if last is None else last.seq
+        start = written.seq if written is not None and written.epoch == epoch else 0
+        if end > start:
+            tail = await self._log.upto(command.room, start, end, _TAIL_MAX)
+            if tail is None:
+                raise Unavailable(f"history of {command.room} is more than {_TAIL_MAX} events behind")
+            for stored in tail:
+                envelope = _readable(stored.data)
+                if envelope is not None and (envelope.user, envelope.id) == key:
+                    self._answer_stored(author, command, envelope, stored.seq)
+                    return _ANSWERED
+        return end
+
+    async def _compare_duplicate(self, author: Author, command: StoredCommand, seq: int) -> None:
+        try:
+            await self._answer_duplicate(author, command, seq)
+        except ProtocolError as error:
+            self._refuse(author, command, error)
+        except Unavailable as error:
+            self._refuse(author, command, _away(error))
+
+    async def _answer_duplicate(self, author: Author, command: StoredCommand, seq: int) -> None:
+        """NATS has this id already, at ``seq``: the same command gets its ack, another one is told."""
+        stored = await self._log.at(command.room, seq)
+        envelope = None if stored is None else _readable(stored.data)
+        if envelope is not None:
+            self._answer_stored(author, command, envelope, seq)
+            return
+        key = (author.user, command.id)
+        recorded = (await self._history.commands([key])).get(key)
+        if recorded is None or recorded.room != command.room:
+            raise _reused(command)
+        if recorded.digest != command_digest(author.user, command):
+            raise _reused(command)
+        self._accept(author, command, recorded.epoch, recorded.seq, recorded.ts)
+
+    def _answer_stored(self, author: Author, command: StoredCommand, envelope: Envelope, seq: int) -> None:
+        if envelope.digest != command_digest(author.user, command):
+            raise _reused(command)
+        self._accept(author, command, self._epoch(command.room), seq, envelope.ts)
+
+    async def _target(self, room: str, position: Position) -> Target:
+        """The message at a position: from the stream while it is there, else from history."""
+        if position.epoch == self._epoch(room):
+            stored = await self._log.at(room, position.seq)
+            if stored is not None:
+                envelope = _readable(stored.data)
+                if envelope is None or envelope.kind != "message":
+                    raise _no_message(position)
+                return Target(envelope.user, deleted=False)
+        message = await self._history.message(room, position)
+        if message is None or message.notice is not None:
+            raise _no_message(position)
+        return Target(message.sender, message.deleted is not None)
+
+
+_ANSWERED: Final = -1
+
+
+def _decide(rights: RoomRights, user: str, command: StoredCommand, target: Target | None) -> ProtocolError | None:
+    own = target is not None and target.author == user
+    match command:
+        case Send():
+            action = Action.SEND
+        case React():
+            action = Action.REACT
+        case Edit():
+            if not own:
+                return ProtocolError(ErrorCode.FORBIDDEN, "only the author changes a message")
+            action = Action.EDIT_OWN
+        case Delete():
+            action = Action.DELETE_OWN if own else Action.DELETE_ANY
+    code = decide(rights.kind, rights.role_of(user), action, closed=rights.closed)
+    if code is not None:
+        return refusal(code)
+    if isinstance(command, Edit | React) and target is not None and target.deleted:
+        return ProtocolError(ErrorCode.CONFLICT, "this message was deleted")
+    return None
+
+
+def _readable(data: bytes) -> Envelope | None:
+    try:
+        return decode_envelope(data)
+    except msgspec.DecodeError:
+        return None
+
+
+def _as_error(outcome: Outcome) -> ProtocolError:
+    if isinstance(outcome, ProtocolError):
+        return outcome
+    return ProtocolError(ErrorCode.UNAVAILABLE, f"not confirmed: {outcome}", retry_after=_RETRY_AFTER_S)
+
+
+def _out_of_order() -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.OUT_OF_ORDER, "an earlier command of this room has failed; send again from that one", retry_after=0.1
+    )
+
+
+def _busy() -> ProtocolError:
+    return ProtocolError(ErrorCode.UNAVAILABLE, "this room is too busy right now; try again", retry_after=0.5)
+
+
+def _away(error: Unavailable) -> ProtocolError:
+    return ProtocolError(ErrorCode.UNAVAILABLE, str(error), retry_after=_RETRY_AFTER_S)
+
+
+def _reused(command: StoredCommand) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.ID_REUSED, f"id {command.id} already names something else; give this a new id", field="id"
+    )
+
+
+def _no_message(position: Position) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.NOT_FOUND, f"there is no message at epoch {position.epoch}, seq {position.seq}", field="target"
+    )
