@@ -1,0 +1,47 @@
+"""Who works on what, by MongoDB's clock. A lease saves work; correctness rests on the folds being conditional."""
+
+import msgspec
+from msgspec import Struct
+from pymongo.errors import DuplicateKeyError
+
+from chatnode.history.client import Database, reaching
+from chatnode.history.schema import LEASES
+
+
+class _Row(Struct):
+    holder: str
+
+
+class Leases:
+    """Leases of one holder, whose name is unique among workers, restarts of the same one included."""
+
+    def __init__(self, database: Database, *, holder: str, ttl: float, deadline: float = 2.0) -> None:
+        """``ttl``: seconds until an unrenewed lease is free; ``deadline``: of each call, in seconds."""
+        self._collection = database[LEASES]
+        self._holder = holder
+        self._ttl_ms = round(ttl * 1000)
+        self._deadline = deadline
+
+    async def take(self, name: str) -> bool:
+        """Take or renew; False while another holds it."""
+        free = {"$or": [{"$eq": ["$holder", {"$literal": self._holder}]}, {"$lte": ["$expires", "$$NOW"]}]}
+        stages = [
+            {"$set": {"holder": {"$literal": self._holder}, "expires": {"$add": ["$$NOW", self._ttl_ms]}}},
+        ]
+        with reaching(f"take the lease {name}", self._deadline):
+            try:
+                await self._collection.update_one({"_id": name, "$expr": free}, stages, upsert=True)
+            except DuplicateKeyError:
+                return False
+        return True
+
+    async def release(self, name: str) -> None:
+        """Let another take it at once; nothing when it is not held."""
+        with reaching(f"release the lease {name}", self._deadline):
+            await self._collection.delete_one({"_id": name, "holder": self._holder})
+
+    async def holder(self, name: str) -> str | None:
+        """Who holds it, expired or not."""
+        with reaching(f"read the lease {name}", self._deadline):
+            found = await self._collection.find_one({"_id": name})
+        return None if found is None else msgspec.convert(found, _Row).holder

@@ -1,0 +1,78 @@
+"""How far each stream has been applied, which epochs were given out, and what could not be applied."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from chatnode.history.client import WRITE_S, Database, reaching
+from chatnode.history.folds import advance_stages
+from chatnode.history.schema import EPOCHS, REJECTED, WATERMARKS
+from chatnode.protocol.frames import Position
+from chatnode.rooms.ports import Watermark
+
+CONTROL: Final = "ctrl"
+"""Id of the control stream's watermark."""
+
+
+class Progress(Struct, frozen=True):
+    """A watermark, and the highest sequence that any watermark of its stream ever had."""
+
+    watermark: Watermark
+    highest: int
+
+
+class _Row(Struct):
+    at: Position
+    hash: str
+    highest: int
+
+
+def chat_watermark(partition: int) -> str:
+    return f"chat-{partition}"
+
+
+def decode_watermark(document: Mapping[str, object]) -> Progress:
+    row = msgspec.convert(document, _Row)
+    return Progress(Watermark(row.at.epoch, row.at.seq, row.hash), row.highest)
+
+
+class Ledger:
+    """Watermarks, epochs and rejected messages. Each write only ever moves forward."""
+
+    def __init__(self, database: Database) -> None:
+        self._watermarks = database[WATERMARKS]
+        self._epochs = database[EPOCHS]
+        self._rejected = database[REJECTED]
+
+    async def progress(self, stream: str) -> Progress | None:
+        """``stream`` as :func:`chat_watermark` or :data:`CONTROL` names it; None before its first event."""
+        with reaching(f"read the watermark {stream}"):
+            found = await self._watermarks.find_one({"_id": stream})
+        return None if found is None else decode_watermark(found)
+
+    async def advance(self, stream: str, watermark: Watermark) -> None:
+        """Everything up to ``watermark`` is applied. Nothing happens when a later one is known."""
+        at = Position(watermark.epoch, watermark.seq)
+        with reaching(f"advance the watermark {stream}", WRITE_S):
+            await self._watermarks.update_one({"_id": stream}, advance_stages(at, watermark.hash), upsert=True)
+
+    async def epoch(self, partition: int) -> int:
+        """The highest epoch that was ever given out for a partition; 0 for none."""
+        with reaching(f"read the epoch of partition {partition}"):
+            found = await self._epochs.find_one({"_id": partition})
+        epoch = found.get("epoch") if found else 0
+        return epoch if isinstance(epoch, int) else 0
+
+    async def raise_epoch(self, partition: int, epoch: int) -> None:
+        with reaching(f"raise the epoch of partition {partition}", WRITE_S):
+            await self._epochs.update_one({"_id": partition}, {"$max": {"epoch": epoch}}, upsert=True)
+
+    async def reject(self, stream: str, at: Position, reason: str, data: bytes) -> None:
+        """Keep what could not be decoded, for people to look at."""
+        key = {"stream": stream, "epoch": at.epoch, "seq": at.seq}
+        with reaching(f"record a rejected message of {stream}", WRITE_S):
+            await self._rejected.update_one(
+                {"_id": key}, {"$setOnInsert": {"reason": reason[:1000], "data": data}}, upsert=True
+            )
