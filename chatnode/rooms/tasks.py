@@ -27,7 +27,8 @@ class TaskOwner:
 
     async def stop(self) -> None:
         """Cancels and awaits what is still running."""
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._tasks:
+            # asyncio.wait_for of Python 3.11, inside nats-py, swallows a cancellation that meets its result.
+            for task in tuple(self._tasks):
+                task.cancel()
+            await asyncio.wait(tuple(self._tasks), timeout=0.1)
