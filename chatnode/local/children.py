@@ -115,12 +115,16 @@ class Child:
         finally:
             await self.kill()
 
-    async def kill(self) -> None:
-        """SIGKILL to it and to what it started, and wait for its end; it is safe to call again."""
+    def kill_now(self) -> None:
+        """SIGKILL to it and to what it started, without waiting for the end."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
             self.signal(signal.SIGKILL)
+
+    async def kill(self) -> None:
+        """SIGKILL to it and to what it started, and wait for its end; it is safe to call again."""
+        self.kill_now()
         await self._process.wait()
         await asyncio.wait({self._reader}, timeout=1.0)
         self._reader.cancel()
@@ -171,6 +175,10 @@ class Server(ABC):
         """The program's environment; None for that of this process."""
         return None
 
+    def check_ports(self) -> None:
+        """:class:`ServerError` when somebody else listens where it wants to."""
+        check_port_free(self.port, self.name)
+
     @abstractmethod
     async def probe(self) -> bool:
         """Whether it is ready for use; asked again and again, may raise OSError for "not yet"."""
@@ -208,7 +216,7 @@ class Server(ABC):
         """Start the program without waiting for it."""
         if self.running:
             raise ServerError(f"{self.name} is running already")
-        check_port_free(self.port, self.name)
+        self.check_ports()
         self._child = await Child.start(self.name, self.command(), environment=self.environment(), sink=self._sink)
 
     async def wait_ready(self) -> None:

@@ -16,6 +16,8 @@ import bson
 import msgspec
 
 from chatnode.local.children import Child, LineSink, Server, ServerError, free_port
+from chatnode.local.logs import mongod_error
+from chatnode.local.probing import http_status
 
 _REPLICA_SET: Final = "chat"
 _NOT_INITIALIZED: Final = 94
@@ -151,26 +153,8 @@ class Mongod(Server):
                     f"mongod needs {missing[1]}: install {package} (apt-get install {package}), "
                     "or name a MongoDB server with CHAT_MONGODB_URI"
                 )
-        reason = next((words for line in reversed(child.last_lines) if (words := _mongod_error(line))), None)
+        reason = next((words for line in reversed(child.last_lines) if (words := mongod_error(line))), None)
         return f"mongod ended: {reason}" if reason else super().explain(child)
-
-
-class _MongodLine(msgspec.Struct):
-    s: str
-    msg: str
-    attr: dict[str, object] = {}
-
-
-def _mongod_error(line: str) -> str | None:
-    """The words of an error in mongod's structured log; None for anything else."""
-    try:
-        entry = msgspec.json.decode(line, type=_MongodLine)
-    except msgspec.DecodeError:
-        return None
-    if entry.s not in {"E", "F"}:
-        return None
-    detail = entry.attr.get("error") or entry.attr.get("message") or ""
-    return f"{entry.msg} {detail}".strip()[:500]
 
 
 async def run_mongo_command(port: int, command: Mapping[str, object]) -> dict[str, object]:
@@ -235,7 +219,7 @@ class Envoy(Server):
     stop_within_s = 5.0
 
     def __init__(self, directory: Path, *, port: int, nodes: Sequence[NodePorts], sink: LineSink | None = None) -> None:
-        super().__init__("envoy", port, sink=sink)
+        super().__init__("front door", port, sink=sink)
         self._directory = directory
         self._nodes = tuple(nodes)
 
@@ -254,15 +238,7 @@ class Envoy(Server):
         )
 
     async def probe(self) -> bool:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-            async with asyncio.timeout(2.0):
-                return (await reader.readline()).startswith(b"HTTP/1.1 ")
-        except TimeoutError:
-            return False
-        finally:
-            writer.close()
+        return await http_status(self.port, "/") is not None
 
 
 def envoy_config(port: int, nodes: Sequence[NodePorts]) -> dict[str, object]:
