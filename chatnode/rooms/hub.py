@@ -121,6 +121,11 @@ class Hub:
         if not room.followers:
             room.idle_since = self._monotonic()
 
+    def pass_on(self, room: Room, payload: bytes) -> None:
+        """A passing event of this node's own, to the followers here."""
+        if room.phase in (Phase.LIVE, Phase.FILLING):
+            room.pass_on(self._frame(payload))
+
     async def verify(self, room: Room) -> None:
         """Compare with the leader's last event and fetch what is missing."""
         last = await self._log.last(room.name)

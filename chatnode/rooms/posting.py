@@ -7,6 +7,7 @@ in memory) goes through the room's queue of that connection, one at a time, and 
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import msgspec
@@ -26,10 +27,12 @@ from chatnode.rooms.ports import (
     Outcome,
     RoomLog,
     Unavailable,
+    Unknown,
 )
 from chatnode.rooms.rights import Rights, RoomRights
 from chatnode.rooms.tasks import TaskOwner
 from chatnode.session.lanes import Lanes
+from chatnode.telemetry.traces import Step, Trace, Tracing
 
 _LOOK_UPS: Final = 5
 _TAIL_MAX: Final = 5000
@@ -66,6 +69,17 @@ def refusal(code: ErrorCode, command: str | None = None) -> ProtocolError:
     return ProtocolError(code, _REFUSALS[code], command=command)
 
 
+@dataclass(frozen=True)
+class PostReport:
+    """What is told about posting; the application hangs metrics on it."""
+
+    refused: Callable[[str], None] = lambda _code: None
+    published: Callable[[str], None] = lambda _kind: None
+    acked: Callable[[float], None] = lambda _seconds: None
+    duplicate: Callable[[], None] = lambda: None
+    unconfirmed: Callable[[], None] = lambda: None
+
+
 class RoomQueue:
     """Commands of one connection in one room that wait for a look-up, in order."""
 
@@ -85,7 +99,7 @@ class Target(msgspec.Struct, frozen=True):
 class Posting:
     """One attempt to store one command; a :class:`chatnode.rooms.ports.Publication`."""
 
-    __slots__ = ("_author", "_command", "_poster", "_resolve", "_target", "expected_last", "ts")
+    __slots__ = ("_author", "_began", "_command", "_poster", "_resolve", "_target", "_trace", "expected_last", "ts")
 
     def __init__(
         self,
@@ -102,6 +116,8 @@ class Posting:
         self._command = command
         self._target = target
         self._resolve = resolve
+        self._trace = poster.trace(command)
+        self._began = poster.monotonic()
         self.expected_last = expected_last
         self.ts = poster.wall_ms()
 
@@ -115,15 +131,19 @@ class Posting:
 
     @property
     def traceparent(self) -> str | None:
-        return None if self._command.traceparent is msgspec.UNSET else self._command.traceparent
+        return self._trace.traceparent
 
     def payload(self) -> bytes | ProtocolError:
         error = self._poster.check(self._author, self._command, self._target)
         if error is not None:
             return error
-        return encode_envelope(self._poster.envelope(self._author.user, self._command, self.ts))
+        return encode_envelope(
+            self._poster.envelope(self._author.user, self._command, self.ts, self._trace.traceparent)
+        )
 
     def resolved(self, outcome: Outcome) -> None:
+        self._trace.end(None if isinstance(outcome, Accepted) else str(outcome))
+        self._poster.observe(self._command, outcome, self._began)
         if self._resolve is not None:
             self._resolve(outcome)
         else:
@@ -142,7 +162,8 @@ class Poster:
         epoch_of: Callable[[int], int],
         monotonic: Callable[[], float],
         wall_ms: Callable[[], int],
-        refused: Callable[[str], None] = lambda _code: None,
+        report: "PostReport | None" = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._publisher = publisher
         self._log = log
@@ -150,8 +171,9 @@ class Poster:
         self._rights = rights
         self._sealer = sealer
         self._epoch_of = epoch_of
-        self._monotonic = monotonic
-        self._refused = refused
+        self.monotonic = monotonic
+        self._report = report or PostReport()
+        self._tracing = tracing or Tracing(None)
         self._tasks = TaskOwner()
         self.wall_ms = wall_ms
 
@@ -160,7 +182,7 @@ class Poster:
 
     def post(self, author: Author, command: StoredCommand) -> None:
         """Store a command and answer it, now or later. Synchronous: the order of calls is the order of storing."""
-        if not author.lanes.passes(command.room, command.id, self._monotonic()):
+        if not author.lanes.passes(command.room, command.id, self.monotonic()):
             self._refuse(author, command, _out_of_order())
             return
         queue = author.queues.get(command.room)
@@ -182,14 +204,27 @@ class Poster:
         error = author.standing()
         if error is not None:
             return error
-        if not author.lanes.passes(command.room, command.id, self._monotonic()):
+        if not author.lanes.passes(command.room, command.id, self.monotonic()):
             return _out_of_order()
         rights = self._rights.held(command.room)
         if rights is None:
             return ProtocolError(ErrorCode.UNAVAILABLE, "rights were not at hand; try again", retry_after=0.1)
         return _decide(rights, author.user, command, target)
 
-    def envelope(self, user: str, command: StoredCommand, ts: int) -> Envelope:
+    def trace(self, command: StoredCommand) -> Trace:
+        parent = None if command.traceparent is msgspec.UNSET else command.traceparent
+        return self._tracing.begin(Step.PUBLISH, parent, {"chat.room": command.room})
+
+    def observe(self, command: StoredCommand, outcome: Outcome, began: float) -> None:
+        if isinstance(outcome, Accepted):
+            self._report.published(command_kind(command))
+            self._report.acked(self.monotonic() - began)
+            if outcome.duplicate:
+                self._report.duplicate()
+        elif isinstance(outcome, Unknown):
+            self._report.unconfirmed()
+
+    def envelope(self, user: str, command: StoredCommand, ts: int, traceparent: str | None) -> Envelope:
         body = self._sealer.seal(user, command.text) if isinstance(command, Send | Edit) else None
         return Envelope(
             kind=command_kind(command),
@@ -204,7 +239,7 @@ class Poster:
             mentions=command.mentions if isinstance(command, Send | Edit) else (),
             emoji=command.emoji if isinstance(command, React) else None,
             on=command.on if isinstance(command, React) else True,
-            traceparent=None if command.traceparent is msgspec.UNSET else command.traceparent,
+            traceparent=traceparent,
         )
 
     def settle(self, author: Author, command: StoredCommand, outcome: Outcome, ts: int) -> None:
@@ -222,9 +257,9 @@ class Poster:
         author.answer(Ack(id=command.id, room=command.room, epoch=epoch, seq=seq, ts=ts))
 
     def _refuse(self, author: Author, command: StoredCommand, error: ProtocolError) -> None:
-        self._refused(error.code)
+        self._report.refused(error.code)
         if error.retryable:
-            author.lanes.failed(command.room, command.id, self._monotonic())
+            author.lanes.failed(command.room, command.id, self.monotonic())
         else:
             author.lanes.settled(command.room, command.id)
         author.answer(error_frame(error, command.id))
@@ -247,7 +282,7 @@ class Poster:
 
     async def _post_one(self, author: Author, command: StoredCommand) -> None:
         """Look up what has to be known, store, answer. Raises what the command is refused with."""
-        if not author.lanes.passes(command.room, command.id, self._monotonic()):
+        if not author.lanes.passes(command.room, command.id, self.monotonic()):
             raise _out_of_order()
         rights = await self._rights.load(command.room)
         if rights is None or rights.role_of(author.user) is None:
@@ -257,27 +292,28 @@ class Poster:
             expected = await self._look_up(author, command) if command.again else None
             if expected == _ANSWERED:
                 return
-            outcome = await self._attempt(author, command, target, expected)
+            outcome, ts = await self._attempt(author, command, target, expected)
             if isinstance(outcome, NotStored) and outcome.moved:
                 continue
             if isinstance(outcome, Accepted) and outcome.duplicate:
                 await self._answer_duplicate(author, command, outcome.seq)
             else:
-                self.settle(author, command, outcome, self.wall_ms())
+                self.settle(author, command, outcome, ts)
             return
         raise _busy()
 
     async def _attempt(
         self, author: Author, command: StoredCommand, target: Target | None, expected: int | None
-    ) -> Outcome:
+    ) -> tuple[Outcome, int]:
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
         def resolve(result: Outcome) -> None:
             if not outcome.done():
                 outcome.set_result(result)
 
-        self._publisher.submit(Posting(self, author, command, target=target, expected_last=expected, resolve=resolve))
-        return await outcome
+        posting = Posting(self, author, command, target=target, expected_last=expected, resolve=resolve)
+        self._publisher.submit(posting)
+        return await outcome, posting.ts
 
     async def _look_up(self, author: Author, command: StoredCommand) -> int:
         """Whether an earlier attempt was stored: answers it then, else the room's last seq as of this look-up.

@@ -1,9 +1,9 @@
 """What this node knows of rooms' rights: the projection in MongoDB, overlaid with the control events after it.
 
 Promise: once the control feed has delivered a sequence, every room read or held here is the fold of the control events
-up to that sequence (or beyond it, where the projection was ahead), whatever the order of loads, events and the
-projection's progress. :meth:`Rights.held` and :meth:`Rights.apply` are synchronous, so a rule can be checked without an
-await between check and effect.
+up to that sequence (for some members beyond it, where the projection was ahead), whatever the order of loads, events
+and the projection's progress. :meth:`Rights.held` and :meth:`Rights.apply` are synchronous, so a rule can be checked
+without an await between check and effect.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _RELOADS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class RoomRights:
-    """Who may be what in one room, as of control sequence ``applied``."""
+    """Who may be what in one room: every control event up to sequence ``applied`` is in it."""
 
     room: str
     kind: RoomKind
@@ -45,20 +45,20 @@ class RoomRights:
 Listener = Callable[[ControlEvent | None, RoomRights | None, RoomRights | None], None]
 """``(event, before, after)``, called synchronously, in the order of control events, for every event but heartbeats.
 
-``before`` and ``after`` are None for events that are about no room, and for rooms that are not held here. They are the
-same where the projection was read ahead of the feed: whoever enforces rights decides by ``after``, not by the
+``before`` and ``after`` are None for events that are about no room, and for rooms that are not held here. They may be
+alike where the projection was read ahead of the feed: whoever enforces rights decides by ``after``, not by the
 difference. ``event`` is None when reading all rooms again brought up a change."""
 
 
 def fold_room(rights: RoomRights | None, seq: int, event: RoomEvent) -> RoomRights | None:
-    """The room after one event; an event that it already includes changes nothing, and neither does a member's event
-    of a room that does not exist."""
-    if rights is not None and seq <= rights.applied:
-        return rights
+    """The room after one event: the last event decides, for title and closing and for each member alone.
+
+    A member's event of a room that does not exist changes nothing.
+    """
     match event:
         case RoomPut():
             members = {} if rights is None else dict(rights.members)
-            members.update({member.user: _named(member, members.get(member.user)) for member in event.members})
+            members.update({member.user: member for member in event.members})
             return RoomRights(
                 event.room, event.room_kind, event.title, event.closed, MappingProxyType(members), applied=seq
             )
@@ -69,18 +69,13 @@ def fold_room(rights: RoomRights | None, seq: int, event: RoomEvent) -> RoomRigh
             if event.role is None:
                 members.pop(event.user, None)
             else:
-                member = Member(event.user, event.role, event.name)
-                members[event.user] = _named(member, members.get(event.user))
+                members[event.user] = Member(event.user, event.role, event.name)
             return replace(rights, members=MappingProxyType(members), applied=seq)
 
 
-def _named(member: Member, known: Member | None) -> Member:
-    return member if member.name or known is None else structs.replace(member, name=known.name)
-
-
-def rights_of(record: RoomRecord) -> RoomRights:
+def rights_of(record: RoomRecord, applied: int) -> RoomRights:
     members = MappingProxyType({member.user: member for member in record.members})
-    return RoomRights(record.room, record.kind, record.title, record.closed, members, record.applied)
+    return RoomRights(record.room, record.kind, record.title, record.closed, members, applied)
 
 
 class Rights:
@@ -98,6 +93,7 @@ class Rights:
         self._idle: OrderedDict[str, RoomRights] = OrderedDict()
         self._loads: dict[str, asyncio.Task[RoomRights | None]] = {}
         self._listeners: list[Listener] = []
+        self._position = 0
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -139,6 +135,7 @@ class Rights:
 
     def apply(self, seq: int, event: ControlEvent) -> None:
         """The next control event; changes what is held and tells the listeners before it returns."""
+        self._position = seq
         if isinstance(event, Heartbeat):
             return
         self._log.append(seq, event)
@@ -146,7 +143,7 @@ class Rights:
         if isinstance(event, RoomPut | MemberPut):
             before = self._pinned.get(event.room) or self._idle.get(event.room)
             after = before and fold_room(before, seq, event)
-            if after is not None and after is not before:
+            if after is not None:
                 self._keep(after)
         self._tell(event, before, after)
 
@@ -233,7 +230,9 @@ class Rights:
     async def _read(self, room: str) -> RoomRights | None:
         """Projection and log, joined without an await after the last read.
 
-        The watermark is read first: what the log dropped up to then is in the row that is read second.
+        The watermark is read first: everything up to it is in the row that is read second. Of later events the row may
+        hold any part (a worker writes room and members one by one), so all that the log has is folded in again; that
+        ends in the same, because for each member the last event alone decides.
         """
         for attempt in range(_ATTEMPTS):
             applied = await self._reader.control_applied()
@@ -241,10 +240,10 @@ class Rights:
             if applied >= self._log.floor:
                 break
             await self._wait(attempt, f"rights of {room}")
-        rights = None if record is None else rights_of(record)
+        rights = None if record is None else rights_of(record, self._position)
         for seq, event in self._log.of_room(room):
             rights = fold_room(rights, seq, event)
-        return rights
+        return rights and replace(rights, applied=self._position)
 
     @staticmethod
     async def _wait(attempt: int, what: str) -> None:

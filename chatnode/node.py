@@ -1,0 +1,337 @@
+"""One node, wired: everything that a node is made of is constructed here and nowhere else."""
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from typing import Final
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import SlowConsumerError
+
+from chatnode import __version__
+from chatnode.broker.control import ControlFeed, ControlStore
+from chatnode.broker.direct import DirectReader
+from chatnode.broker.epochs import Epochs
+from chatnode.broker.gossip import GossipLink
+from chatnode.broker.live import CoreLiveFeed
+from chatnode.broker.publish import Publisher
+from chatnode.broker.room_log import StreamRoomLog
+from chatnode.history.client import Mongo
+from chatnode.history.reader import MongoHistory
+from chatnode.history.receipts import MongoReceipts
+from chatnode.history.rights import MongoRights
+from chatnode.protocol.codec import encode_frame
+from chatnode.protocol.control import ControlEvent
+from chatnode.protocol.errors import CloseCode, ErrorCode
+from chatnode.protocol.frames import Reconnect
+from chatnode.protocol.sealing import PlainSealer
+from chatnode.rooms.catchup import CatchUp
+from chatnode.rooms.hub import Hub, HubReport, HubSettings
+from chatnode.rooms.ports import Unavailable
+from chatnode.rooms.posting import Poster, PostReport
+from chatnode.rooms.presence import BEAT_S, PresenceBook
+from chatnode.rooms.receipts import Receipts
+from chatnode.rooms.rights import Rights
+from chatnode.rooms.tasks import TaskOwner
+from chatnode.session.core import SessionLimits
+from chatnode.settings import Settings
+from chatnode.telemetry.metrics import NodeMetrics
+from chatnode.telemetry.traces import Tracing
+from chatnode.transports.desk import Clocks, Desk, Services, TokenVerifier
+from chatnode.transports.driver import Driver
+from chatnode.transports.websocket.channel import Channel, Refusal
+from chatnode.transports.websocket.frames import frame_text
+from chatnode.transports.websocket.host import SocketHost
+
+logger = logging.getLogger(__name__)
+
+_GUARD_S: Final = 0.25
+_PRESENCE_S: Final = 0.5
+_EPOCHS_S: Final = 10.0
+_DRAIN_GRACE_S: Final = 5.0
+_ELECTIONS: Final = "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*"
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Node:
+    """Constructed over open connections; ``start`` brings it up, ``drain`` sends its clients away, ``stop`` ends it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        client: Client,
+        mongo: Mongo,
+        verifier: TokenVerifier,
+        host: SocketHost,
+        metrics: NodeMetrics,
+        tracing: Tracing,
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.verifier = verifier
+        self._client = client
+        self._host = host
+        self._tasks = TaskOwner()
+        self._started = False
+        self._draining = False
+        self._suspended_since: float | None = None
+        clock = host.timers.time
+        sealer = PlainSealer()
+        self.reader = DirectReader(client)
+        self.history = MongoHistory(mongo.database, sealer)
+        rights_reader = MongoRights(mongo.database)
+        self.rights = Rights(rights_reader)
+        self.epochs = Epochs(self.reader, self._epoch_raised)
+        log = StreamRoomLog(self.reader)
+        live = CoreLiveFeed(client)
+        self.hub = Hub(
+            log=log,
+            live=live,
+            history=self.history,
+            sealer=sealer,
+            epoch_of=self.epochs.of,
+            frame=frame_text,
+            monotonic=clock,
+            settings=HubSettings(linger_s=settings.room_linger_s),
+            report=HubReport(
+                delivered=metrics.deliveries.inc,
+                gap=metrics.gaps_found.labels("live").inc,
+                rooms=metrics.rooms_open.set,
+            ),
+        )
+        self.catch_up = CatchUp(log=log, history=self.history, sealer=sealer, epoch_of=self.epochs.of, frame=frame_text)
+        self.publisher = Publisher(
+            client,
+            batch_max=settings.batch_max,
+            queue_max=settings.batch_waiting_max,
+            draw_id=lambda: secrets.token_hex(12),
+            observe_batch=metrics.batch_messages.observe,
+            timeout=settings.publish_timeout_s,
+        )
+        self.control = ControlStore(client, self.reader, clock=clock)
+        self.feed = ControlFeed(
+            client,
+            self.reader,
+            self.control,
+            node=settings.node_id,
+            applied=rights_reader.control_applied,
+            deliver=self._control,
+            projected=self.rights.projected,
+            reread=self.rights.reload_all,
+            suspend_after=settings.suspend_after_s,
+            clock=clock,
+            wall=wall_ms,
+        )
+        self.poster = Poster(
+            publisher=self.publisher,
+            log=log,
+            history=self.history,
+            rights=self.rights,
+            sealer=sealer,
+            epoch_of=self.epochs.of,
+            monotonic=clock,
+            wall_ms=wall_ms,
+            report=PostReport(
+                refused=lambda code: metrics.refused.labels(code).inc(),
+                published=lambda kind: metrics.published.labels(kind).inc(),
+                acked=metrics.publish_seconds.observe,
+                duplicate=metrics.duplicates.inc,
+                unconfirmed=metrics.unconfirmed.inc,
+            ),
+            tracing=tracing,
+        )
+        self.presence = PresenceBook(settings.node_id, secrets.token_hex(8))
+        self._gossip = GossipLink(client)
+        self.receipts = Receipts(MongoReceipts(mongo.database), live.pass_on)
+        self.desk = Desk(
+            Services(
+                node=settings.node_id,
+                version=__version__,
+                verifier=verifier,
+                rights=self.rights,
+                hub=self.hub,
+                catch_up=self.catch_up,
+                history=self.history,
+                poster=self.poster,
+                receipts=self.receipts,
+                presence=self.presence,
+                live=live,
+                clocks=Clocks(clock, wall_ms),
+                session_limits=SessionLimits(
+                    rate_per_s=settings.command_rate_per_s,
+                    burst=settings.command_burst,
+                    rooms=settings.rooms_per_connection,
+                ),
+                suspended=self.feed.suspended,
+                draw_id=lambda: secrets.token_urlsafe(12),
+                raise_epoch=self.epochs.raise_to,
+            ),
+            host.timers,
+        )
+
+    def unready(self) -> list[str]:
+        """Why no client should be sent here; empty: ready."""
+        reasons: list[str] = []
+        if self._draining:
+            reasons.append("draining")
+        if not self._started:
+            reasons.append("starting")
+        elif self.feed.suspended():
+            reasons.append(f"control was not heard for {self.feed.silent_for:.0f} s")
+        if not self._client.is_connected:
+            reasons.append("NATS is away")
+        return reasons
+
+    def admit(self) -> Refusal | None:
+        """The Acceptor's first question, for each handshake."""
+        if self._draining:
+            return Refusal(ErrorCode.UNAVAILABLE, "this node is going away; connect again", retry_after=1)
+        if self._host.counts.open >= self.settings.max_connections:
+            return Refusal(ErrorCode.UNAVAILABLE, "this node is full; connect again", retry_after=5)
+        if self.feed.suspended():
+            return Refusal(ErrorCode.UNAVAILABLE, "this node is cut off; connect again", retry_after=2)
+        return None
+
+    def accept(self, channel: Channel) -> Driver:
+        driver = Driver(self.desk, channel)
+        driver.watch()
+        return driver
+
+    async def start(self) -> None:
+        """Returns when streams are known and control is followed; :class:`Unavailable` where a source is away."""
+        await self.reader.start()
+        await self.epochs.refresh()
+        if not self.epochs.known:
+            raise Unavailable("the streams do not exist yet; is a worker running?")
+        await self.feed.start()
+        self.publisher.start()
+        self.hub.start()
+        await self._gossip.listen(lambda message: self.presence.hear(message, self._host.timers.time()))
+        await self._client.subscribe(_ELECTIONS, cb=self._elected)
+        for name, work in (
+            ("guard", self._guard),
+            ("presence", self._tell_presence),
+            ("epochs", self._watch_epochs),
+            ("receipts", self.receipts.run),
+        ):
+            self._tasks.spawn(work(), name)
+        self._started = True
+
+    async def drain(self, settle_s: float, window_s: float, hurry: asyncio.Event) -> None:
+        """Unready first, then tell everybody to reconnect, spread over the window; done when all have gone.
+
+        ``hurry`` cuts it short. Nothing acked is lost: what is under way is stored and answered before ``stop`` ends.
+        """
+        self._draining = True
+        self.metrics.draining.set(1)
+        if self.desk.count:
+            await _wait(hurry, settle_s)
+        connections = list(self.desk)
+        for connection in connections:
+            after_ms = round(random.uniform(0, window_s) * 1000)  # noqa: S311  spread, not secrecy
+            connection.send(encode_frame(Reconnect(after_ms=after_ms, reason="shutdown")))
+        if connections:
+            logger.info("draining: %d connections over %.0f s", len(connections), window_s)
+        deadline = self._host.timers.time() + window_s + _DRAIN_GRACE_S
+        while self.desk.count and not hurry.is_set() and self._host.timers.time() < deadline:
+            await _wait(hurry, _GUARD_S)
+        for connection in list(self.desk):
+            connection.shut(CloseCode.RECONNECT, "this node has gone; connect again")
+
+    async def stop(self) -> None:
+        """End everything, in the order in which nothing that was acked can be lost."""
+        await self.publisher.stop(self.settings.publish_timeout_s)
+        await self._tasks.stop()
+        await self.desk.stop()
+        await self.poster.stop()
+        await self.receipts.flush()
+        await self._gossip.tell(self.presence.bye())
+        await self.hub.stop()
+        await self.feed.stop()
+        await self.rights.aclose()
+        await self.reader.stop()
+
+    async def nats_returned(self) -> None:
+        """After a reconnect nothing is taken for granted."""
+        self.metrics.nats_reconnects.inc()
+        self.feed.verify()
+        self.hub.verify_all()
+        self._tasks.spawn(self._refresh_epochs(), "epochs-after-reconnect")
+
+    async def nats_error(self, error: Exception) -> None:
+        if isinstance(error, SlowConsumerError):
+            self.metrics.nats_slow_consumer.inc()
+            self.feed.verify()
+            self.hub.verify_all()
+        logger.warning("NATS: %r", error)
+
+    def _control(self, seq: int, event: ControlEvent) -> None:
+        self.desk.apply(seq, event)
+
+    def _epoch_raised(self, partition: int) -> None:
+        self.hub.end_partition(partition)
+
+    async def _elected(self, _message: Msg) -> None:
+        self.feed.verify()
+        self.hub.verify_all()
+
+    async def _refresh_epochs(self) -> None:
+        try:
+            await self.epochs.refresh()
+        except Unavailable as error:
+            logger.info("epochs were not read: %s", error)
+
+    async def _watch_epochs(self) -> None:
+        while True:
+            await asyncio.sleep(_EPOCHS_S)
+            await self._refresh_epochs()
+
+    async def _guard(self) -> None:
+        """Suspend while control is not heard; close the sockets when that lasts (ARCHITECTURE §2.5)."""
+        while True:
+            await asyncio.sleep(_GUARD_S)
+            now = self._host.timers.time()
+            suspended = self.feed.suspended()
+            self.metrics.suspended.set(suspended)
+            self.metrics.control_heard_age_seconds.set(self.feed.silent_for)
+            self.metrics.nats_connected.set(self._client.is_connected)
+            if suspended and self._suspended_since is None:
+                self._suspended_since = now
+                logger.error("suspended: control was not heard for %.1f s", self.feed.silent_for)
+                self.hub.suspend()
+            elif not suspended and self._suspended_since is not None:
+                logger.warning("resumed after %.1f s", now - self._suspended_since)
+                self._suspended_since = None
+                self.hub.resume()
+            elif self._suspended_since is not None and now - self._suspended_since > self.settings.socket_keep_s:
+                for connection in list(self.desk):
+                    connection.shut(CloseCode.UNAVAILABLE, "this node is cut off; connect again")
+
+    async def _tell_presence(self) -> None:
+        beat_at = 0.0
+        while True:
+            await asyncio.sleep(_PRESENCE_S)
+            now = self._host.timers.time()
+            self.presence.expire(now)
+            delta = self.presence.delta()
+            if delta is not None:
+                await self._gossip.tell(delta)
+            if now >= beat_at:
+                beat_at = now + BEAT_S
+                await self._gossip.tell(self.presence.beat())
+            self.desk.announce_presence()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
