@@ -1,0 +1,81 @@
+# Everything that people and CI run. Needs Python >= 3.11 and the network; `make` alone explains.
+
+PYTHON ?= python3
+# Arguments of `make up`, as in: make up ARGS="--nodes 3 --fresh"
+ARGS ?=
+# Arguments of pytest, as in: make test-unit PYTEST="-k cursor"
+PYTEST ?=
+TESTS := unit integration browser
+
+environment = $(PYTHON) deploy/make/environment.py
+web = $$venv/bin/python deploy/make/web.py $$venv
+export PYTHONPATH := $(CURDIR)
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help up web test $(TESTS:%=test-%) lint format docs clean chromium
+
+help:
+	@echo "make up        the whole cluster on this machine, until Ctrl-C; ARGS=\"--nodes 3 --fresh\" (ARGS=--help lists all)"
+	@echo "make test      all tests: $(TESTS:%=test-%)"
+	@echo "make test-unit         pure parts, in Python and in the web client; no server runs"
+	@echo "make test-integration  against real NATS and MongoDB"
+	@echo "make test-browser      two people in real Chromium on a real cluster"
+	@echo "                       PYTEST=\"-k name -x\" goes to pytest"
+	@echo "make lint      ruff, mypy, import layers, web lint and types"
+	@echo "make format    format and sort as lint wants it"
+	@echo "make docs      write the pages in docs/ that are generated from the code"
+	@echo "make web       build the web client into chatnode/static"
+	@echo "make clean     remove what was built in this checkout (not .chatcluster, where data live)"
+	@echo
+	@echo "Packages are kept in $${XDG_CACHE_HOME:-~/.cache}/chatcluster, outside the checkout."
+
+up:
+	@venv=$$($(environment) local) && $(web) build && exec $$venv/bin/python -m chatnode.cli up $(ARGS)
+
+web:
+	@venv=$$($(environment) local) && $(web) build
+
+test:
+	@failed=; \
+	for part in $(TESTS); do \
+	  echo "== make test-$$part"; \
+	  $(MAKE) --no-print-directory test-$$part || failed="$$failed test-$$part"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "make test: failed:$$failed" >&2; exit 1; fi; \
+	echo "make test: all of $(TESTS:%=test-%) passed"
+
+test-unit:
+	@venv=$$($(environment) dev) && $$venv/bin/python -m pytest tests/unit -n 2 $(PYTEST) && $(web) test
+
+test-integration:
+	@venv=$$($(environment) dev) && $$venv/bin/python -m pytest tests/integration -n 2 --dist loadfile $(PYTEST)
+
+test-browser: chromium
+	@venv=$$($(environment) dev) && $(web) build && $$venv/bin/python -m pytest tests/browser $(PYTEST)
+
+chromium:
+	@if [ -x /usr/bin/chromium ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "make: installing chromium" >&2; \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null && exit 0; \
+	fi; \
+	echo "make: the browser tests need /usr/bin/chromium: apt-get install chromium (as root)" >&2; exit 1
+
+lint:
+	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && failed=; \
+	check() { echo "== $$*"; "$$@" || failed="$$failed '$$*'"; }; \
+	check ruff check; check ruff format --check; check mypy; check lint-imports; \
+	check $(web) lint; check $(web) check; \
+	if [ -n "$$failed" ]; then echo "make lint: failed:$$failed" >&2; exit 1; fi
+
+format:
+	@venv=$$($(environment) dev) && $$venv/bin/ruff check --fix-only -q; $$venv/bin/ruff format
+
+docs:
+	@venv=$$($(environment) dev) && $$venv/bin/python -m chatnode.reference
+
+clean:
+	@rm -rf build chatnode/static chatnode/static.new chatnode/static.old .coverage .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@if [ -L web/node_modules ]; then rm web/node_modules; fi
+	@find . -name __pycache__ -type d -not -path './web/*' -prune -exec rm -rf {} +
