@@ -87,7 +87,7 @@ class Rights:
     def __init__(self, reader: RightsReader, *, idle_max: int = 10_000, log: ControlLog | None = None) -> None:
         self._reader = reader
         self._idle_max = idle_max
-        self._log = log or ControlLog()
+        self._log = ControlLog() if log is None else log
         self._pins: Counter[str] = Counter()
         self._pinned: dict[str, RoomRights] = {}
         self._idle: OrderedDict[str, RoomRights] = OrderedDict()
