@@ -13,6 +13,7 @@ from typing import Final
 from chatnode import __version__
 from chatnode.rooms.ports import Unavailable
 from chatnode.settings import Settings, SettingsError
+from chatnode.telemetry.logs import configure
 
 _FAILED: Final = 1
 _USAGE: Final = 2
@@ -42,11 +43,14 @@ def _run(options: argparse.Namespace, env: Mapping[str, str]) -> int:
 
             settings = Settings.from_env(env)
             settings.check_identity()
+            configure(settings.log_level, settings.log_format, node=settings.node_id)
             return _on_uvloop(run_node(settings))
         case "worker":
             from chatnode.worker.main import run_worker
 
-            return _on_uvloop(run_worker(Settings.from_env(env)))
+            settings = Settings.from_env(env)
+            configure(settings.log_level, settings.log_format, node=settings.node_id)
+            return _on_uvloop(run_worker(settings))
         case _:
             from chatnode.local.up import UpOptions, run_up
 

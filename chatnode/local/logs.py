@@ -89,31 +89,25 @@ def worth_showing(role: Role, line: str) -> str | None:
 
 
 _LEVELS: Final = {"WRN": "warning:", "ERR": "error:", "FTL": "error:"}
-_LEVEL_KEYS: Final = ("level", "severity", "levelname")
-_WORD_KEYS: Final = ("event", "message", "msg", "body")
-_HIDDEN_KEYS: Final = frozenset(
-    {"ts", "time", "timestamp", "node", "logger", "name", "trace_id", "span_id", "service", "exception", "stack"}
-)
 _TRACEBACK: Final = (" ", "Traceback (most recent call last)")
-_QUIET_LEVELS: Final = frozenset({"debug", "trace"})
+_HIDDEN: Final = frozenset({"time", "level", "logger", "message", "node", "trace", "session", "error"})
 
 
 def _of_ours(line: str) -> str | None:
-    """A structured line as ``words key=value``, with an exception's last line; of a bare traceback its last line too."""
+    """A structured line as ``words key=value``, with an exception's last line; of a bare traceback that too."""
     try:
         entry = msgspec.json.decode(line, type=dict[str, object])
     except msgspec.DecodeError:
         return None if line.startswith(_TRACEBACK) else line.rstrip()[:2000] or None
-    level = str(next((entry.pop(key) for key in _LEVEL_KEYS if key in entry), "info")).lower()
-    words = str(next((entry.pop(key) for key in _WORD_KEYS if key in entry), ""))
-    if level in _QUIET_LEVELS:
+    level = str(entry.get("level", "info"))
+    if level == "debug":
         return None
-    pairs = [f"{key}={_short(value)}" for key, value in entry.items() if key not in _HIDDEN_KEYS]
-    exception = str(entry.get("exception") or "").strip().rpartition("\n")[2]
-    parts = ["" if level == "info" else f"{level}:", words, *pairs, f"({exception})" if exception else ""]
-    return " ".join(part for part in parts if part)[:2000]
+    pairs = [f"{key}={_short(value)}" for key, value in entry.items() if key not in _HIDDEN]
+    exception = str(entry.get("error", "")).strip().rpartition("\n")[2]
+    parts = ["" if level == "info" else f"{level}:", str(entry.get("message", "")), *pairs]
+    return " ".join(part for part in [*parts, f"({exception})" if exception else ""] if part)[:2000]
 
 
 def _short(value: object) -> str:
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text if " " not in text else repr(text)
+    return repr(text) if " " in text else text
