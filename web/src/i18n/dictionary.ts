@@ -1,0 +1,32 @@
+/** Every word that the client says; one value of this type per language. */
+
+import type { ErrorCode } from "../protocol/codes";
+
+type Words =
+  | "appName" | "language"
+  | "signInTitle" | "signInHint" | "signingIn" | "signInFailed" | "usersLoading" | "usersFailed" | "noDemo"
+  | "revoked" | "tokenRefused" | "signOut"
+  | "roleLearner" | "roleTrainer" | "roleModerator"
+  | "connected" | "connecting" | "offline" | "stopped" | "tryNow" | "offlineHint"
+  | "rooms" | "roomsLoading" | "roomsFailed" | "noRooms" | "courses" | "directs" | "you" | "online" | "away"
+  | "back" | "showMembers" | "hideMembers" | "members" | "membersLoading" | "directFailed"
+  | "pickRoom" | "pickRoomHint" | "gone" | "goneHint" | "emptyRoom" | "emptyRoomHint" | "timelineLoading"
+  | "historyLoading" | "historyFailed" | "historyStart" | "today" | "yesterday" | "newMessages" | "toBottom"
+  | "edited" | "deletedByAuthor" | "quoteLoading" | "quoteGone" | "jump"
+  | "pending" | "queued" | "retrying" | "sent" | "readByPeer"
+  | "failedSend" | "failedEdit" | "failedDelete" | "failedReact" | "retry" | "discard" | "remove" | "cancel"
+  | "actions" | "react" | "reply" | "edit" | "confirmDelete"
+  | "composeHint" | "send" | "save" | "editing" | "roomClosed";
+
+type Counted = "retryIn" | "unread" | "onlineCount" | "readBy" | "tooLong";
+type Named = "servedBy" | "writeTo" | "timeline" | "joined" | "left" | "deletedByOther" | "inReplyTo" | "compose" | "replyingTo";
+
+export type Dictionary = Readonly<Record<Words, string>> &
+  Readonly<Record<Counted, (n: number) => string>> &
+  Readonly<Record<Named, (name: string) => string>> & {
+    readonly roleIs: (name: string, role: string) => string;
+    readonly reactionBy: (emoji: string, names: string) => string;
+    readonly typing: (names: readonly string[]) => string;
+    /** Completes "… because", one per error code. */
+    readonly because: Readonly<Record<ErrorCode, string>>;
+  };

@@ -1,0 +1,207 @@
+/** Runs the reducer in a browser: keeps the state, carries out effects, reports what happens as actions. */
+
+import { idSource } from "../protocol/ids";
+import type { Action, Effect, TimerName } from "../state/actions";
+import type { Env } from "../state/env";
+import type { State } from "../state/model";
+import { initialState } from "../state/model";
+import { reduce } from "../state/reducer";
+import type { Credentials } from "./http";
+import { HttpFailure, listMembers, listRooms } from "./http";
+import type { OutboxStore } from "./outbox-store";
+import { Socket, socketAddress } from "./socket";
+
+export type LeaveReason = Extract<Effect, { do: "leave" }>["because"];
+
+export interface World {
+  readonly outbox: OutboxStore;
+  /** A fresh token for the same person; throws {@link HttpFailure}. */
+  readonly renew: (user: string) => Promise<Credentials>;
+  readonly left: (because: LeaveReason) => void;
+}
+
+const MEMBER_CALLS = 2;
+
+export class Engine {
+  state: State;
+  private readonly listeners = new Set<() => void>();
+  private readonly timers = new Map<TimerName, ReturnType<typeof setTimeout>>();
+  private readonly away = new AbortController();
+  private readonly makeId = idSource((bytes) => crypto.getRandomValues(bytes));
+  private socket: Socket | null = null;
+  private listing = false;
+  private listAgain = false;
+  private readonly memberQueue: string[] = [];
+  private memberCalls = 0;
+
+  constructor(
+    credentials: Credentials,
+    private readonly world: World,
+  ) {
+    const { token, expires_at: expiresAt, user, name } = credentials;
+    this.state = initialState({ user, name }, { text: token, expiresAt });
+  }
+
+  async start(): Promise<void> {
+    const entries = await this.world.outbox.load();
+    if (this.away.signal.aborted) return;
+    this.listen();
+    this.dispatch({ type: "started", entries });
+  }
+
+  /** Ends everything; the engine is not used again. */
+  stop(): void {
+    this.away.abort();
+    this.socket?.close();
+    this.socket = null;
+    for (const timer of this.timers.values()) clearTimeout(timer);
+    this.timers.clear();
+    this.listeners.clear();
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => {
+      this.listeners.delete(listener);
+    };
+  }
+
+  dispatch = (action: Action): void => {
+    if (this.away.signal.aborted) return;
+    const { state, effects } = reduce(this.state, action, this.env());
+    const changed = state !== this.state;
+    this.state = state;
+    for (const effect of effects) this.perform(effect);
+    if (changed) for (const listener of this.listeners) listener();
+  };
+
+  private env(): Env {
+    return { now: Date.now(), id: this.makeId, random: Math.random };
+  }
+
+  private listen(): void {
+    const { signal } = this.away;
+    window.addEventListener("online", () => { this.dispatch({ type: "reachable" }); }, { signal });
+    window.addEventListener("offline", () => { this.dispatch({ type: "doubted" }); }, { signal });
+    document.addEventListener(
+      "visibilitychange",
+      () => {
+        if (document.visibilityState === "visible") this.dispatch({ type: "reachable" });
+      },
+      { signal },
+    );
+  }
+
+  private perform(effect: Effect): void {
+    switch (effect.do) {
+      case "open":
+        this.open(effect.number);
+        break;
+      case "close":
+        this.socket?.close();
+        this.socket = null;
+        break;
+      case "send":
+        this.socket?.send(effect.frame);
+        break;
+      case "start":
+        clearTimeout(this.timers.get(effect.timer));
+        this.timers.set(effect.timer, setTimeout(() => { this.ring(effect.timer); }, effect.after));
+        break;
+      case "cancel":
+        clearTimeout(this.timers.get(effect.timer));
+        this.timers.delete(effect.timer);
+        break;
+      case "listRooms":
+        void this.listRooms();
+        break;
+      case "listMembers":
+        if (!this.memberQueue.includes(effect.room)) this.memberQueue.push(effect.room);
+        void this.listMembers();
+        break;
+      case "renewToken":
+        void this.renewToken();
+        break;
+      case "keep": {
+        const { entry } = effect;
+        void this.world.outbox.keep(entry).catch(ignoreRefusal).then(() => {
+          this.dispatch({ type: "entryKept", room: entry.room, id: entry.id });
+        });
+        break;
+      }
+      case "drop":
+        void this.world.outbox.drop(effect.id).catch(ignoreRefusal);
+        break;
+      case "leave":
+        this.world.left(effect.because);
+        break;
+    }
+  }
+
+  private open(number: number): void {
+    this.socket?.close();
+    this.socket = new Socket(socketAddress(location), {
+      opened: () => { this.dispatch({ type: "socketOpened", number }); },
+      frame: (frame) => { this.dispatch({ type: "frameArrived", number, frame }); },
+      closed: (code) => { this.dispatch({ type: "socketClosed", number, code }); },
+    });
+  }
+
+  private ring(name: TimerName): void {
+    this.timers.delete(name);
+    this.dispatch({ type: "timerFired", name });
+  }
+
+  private async listRooms(): Promise<void> {
+    if (this.listing) {
+      this.listAgain = true;
+      return;
+    }
+    this.listing = true;
+    try {
+      const rooms = await listRooms(this.state.token.text);
+      this.dispatch({ type: "roomsListed", rooms });
+    } catch (error) {
+      if (!(error instanceof HttpFailure)) throw error;
+      this.dispatch({ type: "listFailed" });
+    } finally {
+      this.listing = false;
+    }
+    if (this.listAgain) {
+      this.listAgain = false;
+      await this.listRooms();
+    }
+  }
+
+  private async listMembers(): Promise<void> {
+    if (this.memberCalls >= MEMBER_CALLS) return;
+    const room = this.memberQueue.shift();
+    if (room === undefined) return;
+    this.memberCalls += 1;
+    try {
+      const members = await listMembers(this.state.token.text, room);
+      this.dispatch({ type: "membersListed", room, members });
+    } catch (error) {
+      // Ids stand in for names until the room is subscribed again.
+      if (!(error instanceof HttpFailure)) throw error;
+    } finally {
+      this.memberCalls -= 1;
+    }
+    await this.listMembers();
+  }
+
+  private async renewToken(): Promise<void> {
+    try {
+      const { token, expires_at: expiresAt } = await this.world.renew(this.state.me.user);
+      this.dispatch({ type: "tokenArrived", token: { text: token, expiresAt } });
+    } catch (error) {
+      if (!(error instanceof HttpFailure)) throw error;
+      this.dispatch({ type: "tokenFailed", refused: error.refused });
+    }
+  }
+}
+
+/** A full or lost database must not keep a message from being sent. */
+function ignoreRefusal(error: unknown): void {
+  if (!(error instanceof DOMException)) throw error;
+}

@@ -1,0 +1,82 @@
+/** What can happen to the state, and what the state asks of the world. */
+
+import type { ServerFrame } from "../protocol/events";
+import type { CommandFrame, Position } from "../protocol/frames";
+import type { Entry, Member, Token } from "./model";
+
+/** One line of `GET /v1/rooms`. */
+export interface ListedRoom {
+  readonly room: string;
+  readonly kind: "course" | "direct";
+  readonly title: string;
+  readonly closed: boolean;
+  readonly role: string;
+  readonly last?: Position | null;
+  readonly last_ts: number;
+  readonly unread: number;
+  readonly read?: Position | null;
+  readonly peer?: string | null;
+  readonly peer_name?: string;
+}
+
+/** Named timers: starting one again replaces it. */
+export type TimerName =
+  | "retry"
+  | "greeting"
+  | "heartbeat"
+  | "pong"
+  | "moving"
+  | "token"
+  | "list"
+  | `outbox ${string}`
+  | `follow ${string}`
+  | `typing ${string}`;
+
+
+export type Action =
+  | { readonly type: "started"; readonly entries: readonly Entry[] }
+  | { readonly type: "socketOpened"; readonly number: number }
+  | { readonly type: "frameArrived"; readonly number: number; readonly frame: ServerFrame }
+  | { readonly type: "socketClosed"; readonly number: number; readonly code: number }
+  | { readonly type: "timerFired"; readonly name: TimerName }
+  | { readonly type: "roomsListed"; readonly rooms: readonly ListedRoom[] }
+  | { readonly type: "listFailed" }
+  | { readonly type: "membersListed"; readonly room: string; readonly members: readonly Member[] }
+  | { readonly type: "tokenArrived"; readonly token: Token }
+  | { readonly type: "tokenFailed"; readonly refused: boolean }
+  | { readonly type: "entryKept"; readonly room: string; readonly id: string }
+  | { readonly type: "roomOpened"; readonly room: string | null }
+  | { readonly type: "wrote"; readonly room: string; readonly text: string; readonly replyTo: Position | null }
+  | { readonly type: "rewrote"; readonly room: string; readonly target: Position; readonly text: string }
+  | { readonly type: "removed"; readonly room: string; readonly target: Position }
+  | { readonly type: "reacted"; readonly room: string; readonly target: Position; readonly emoji: string; readonly on: boolean }
+  | { readonly type: "retried"; readonly room: string; readonly id: string }
+  | { readonly type: "discarded"; readonly room: string; readonly id: string }
+  | { readonly type: "typed"; readonly room: string; readonly active: boolean }
+  | { readonly type: "seen"; readonly room: string }
+  | { readonly type: "historyWanted"; readonly room: string }
+  | { readonly type: "quoteWanted"; readonly room: string; readonly at: Position }
+  /** The network or the page came back: worth trying at once. */
+  | { readonly type: "reachable" }
+  /** The network may be gone. */
+  | { readonly type: "doubted" }
+  | { readonly type: "connectNow" };
+
+export type Effect =
+  | { readonly do: "open"; readonly number: number }
+  | { readonly do: "close"; readonly number: number }
+  | { readonly do: "send"; readonly number: number; readonly frame: CommandFrame }
+  | { readonly do: "start"; readonly timer: TimerName; readonly after: number }
+  | { readonly do: "cancel"; readonly timer: TimerName }
+  | { readonly do: "listRooms" }
+  | { readonly do: "listMembers"; readonly room: string }
+  | { readonly do: "renewToken" }
+  | { readonly do: "keep"; readonly entry: Entry }
+  | { readonly do: "drop"; readonly id: string }
+  | { readonly do: "leave"; readonly because: "revoked" | "refused" };
+
+/** A decision: the state after it, and what to do. */
+export interface Step<S> {
+  readonly state: S;
+  readonly effects: readonly Effect[];
+}

@@ -1,0 +1,186 @@
+/** Everything that the client knows about one signed-in person's conversations. Immutable. */
+
+import type { AmendEvent } from "../protocol/events";
+import type { ErrorCode } from "../protocol/codes";
+import type { Message, Position, RoomKind, StoredCommand } from "../protocol/frames";
+import type { Timeline } from "./fold";
+
+export interface Person {
+  readonly user: string;
+  readonly name: string;
+}
+
+export interface Token {
+  readonly text: string;
+  readonly expiresAt: number;
+}
+
+/** `waiting`: for the next attempt at `retryAt`; `stopped`: nothing is tried until the person asks. */
+export type Phase = "idle" | "connecting" | "connected" | "waiting" | "stopped";
+
+export interface Connection {
+  readonly phase: Phase;
+  /** Number of the current socket; what older ones still say is not heard. */
+  readonly number: number;
+  /** The socket is open and `connect` was sent. */
+  readonly greeted: boolean;
+  /** Failed attempts in a row. */
+  readonly attempt: number;
+  readonly retryAt: number;
+  readonly since: number;
+  readonly node: string;
+  readonly heartbeat: number;
+  readonly textBytes: number;
+  /** A new token has been asked for, because the last one was refused. */
+  readonly renewing: boolean;
+}
+
+/** What an id that waits for its reply was for. */
+export type Question =
+  | { readonly about: "connect" | "ping" | "refresh" }
+  | { readonly about: "subscribe" | "presence" | "history"; readonly room: string }
+  | { readonly about: "read"; readonly room: string; readonly at: Position }
+  | { readonly about: "quote"; readonly room: string; readonly at: Position }
+  | { readonly about: "stored"; readonly room: string };
+
+/** Between the person's wish and the acknowledged storage. */
+export interface Entry {
+  readonly id: string;
+  readonly room: string;
+  readonly command: StoredCommand;
+  readonly created: number;
+  /** `storing`: not yet durable here · `queued` · `flying`: no reply yet · `failed`: refused · `sent`: acked, event not yet seen. */
+  readonly stage: "storing" | "queued" | "flying" | "failed" | "sent";
+  /** An attempt may have reached a node: the next one says `again: true`. */
+  readonly attempted: boolean;
+  /** When the attempt that is under way began. */
+  readonly flownAt: number;
+  /** Retryable refusals in a row. */
+  readonly refusals: number;
+  readonly problem: ErrorCode | null;
+  /** Where it is stored, once acked. */
+  readonly at: Position | null;
+}
+
+/** `wanted`: to be asked for · `asked` · `live`: events flow · `refused`: a retry is due at a timer. */
+export type Following = "none" | "wanted" | "asked" | "live" | "refused";
+
+export interface Member {
+  readonly user: string;
+  readonly role: string;
+  readonly name: string;
+}
+
+export interface Room {
+  readonly id: string;
+  readonly kind: RoomKind;
+  readonly title: string;
+  readonly closed: boolean;
+  readonly role: string;
+  /** The other person of a direct room. */
+  readonly peer: string | null;
+  readonly peerName: string;
+  /** As the list of rooms last told: how many unread after `read`, up to `last`. */
+  readonly told: { readonly unread: number; readonly read: Position | null; readonly last: Position | null; readonly lastTs: number };
+  /** Up to where this person has read. */
+  readonly read: Position | null;
+  /** A `read` is under way. */
+  readonly reporting: boolean;
+
+  readonly following: Following;
+  readonly cursor: string | null;
+  /** The cursor at which a gap was found last: a second one there means that resuming does not help. */
+  readonly gapAt: string | null;
+  /** The last event that was handled; null right after a page, whose end is known to the node alone. */
+  readonly last: Position | null;
+  readonly timeline: Timeline;
+  readonly moreBefore: boolean;
+  readonly history: "idle" | "loading" | "failed";
+  /** Amendments of messages that are not held, while a page is on its way that may hold them as they were before. */
+  readonly loose: readonly AmendEvent[];
+  /** Messages outside the timeline that replies quote; "gone" where there is none. */
+  readonly quotes: Readonly<Record<string, Message | "asked" | "gone">>;
+
+  readonly members: readonly Member[] | null;
+  readonly online: readonly string[] | null;
+  readonly onlineCount: number;
+  /** Who is typing, until when. */
+  readonly typing: Readonly<Record<string, number>>;
+  /** When the node was last told that this person is typing; 0: not told, or told that it ended. */
+  readonly typedAt: number;
+  readonly receipts: Readonly<Record<string, Position>>;
+
+  readonly outbox: readonly Entry[];
+  /** After a retryable refusal nothing is sent until this is over and every reply has come. */
+  readonly paused: boolean;
+}
+
+export interface State {
+  readonly me: Person;
+  readonly token: Token;
+  readonly connection: Connection;
+  readonly list: "loading" | "ready" | "failed";
+  readonly rooms: Readonly<Record<string, Room>>;
+  readonly open: string | null;
+  readonly names: Readonly<Record<string, string>>;
+  readonly questions: Readonly<Record<string, Question>>;
+  /** Unsent commands of earlier visits, until the list of rooms tells where they belong. */
+  readonly restored: readonly Entry[];
+}
+
+export function initialState(me: Person, token: Token): State {
+  return {
+    me,
+    token,
+    connection: {
+      phase: "idle",
+      number: 0,
+      greeted: false,
+      attempt: 0,
+      retryAt: 0,
+      since: 0,
+      node: "",
+      heartbeat: 25_000,
+      textBytes: 16 * 1024,
+      renewing: false,
+    },
+    list: "loading",
+    rooms: {},
+    open: null,
+    names: { [me.user]: me.name },
+    questions: {},
+    restored: [],
+  };
+}
+
+export function newRoom(id: string, kind: RoomKind, title: string): Room {
+  return {
+    id,
+    kind,
+    title,
+    closed: false,
+    role: "learner",
+    peer: null,
+    peerName: "",
+    told: { unread: 0, read: null, last: null, lastTs: 0 },
+    read: null,
+    reporting: false,
+    following: "none",
+    cursor: null,
+    gapAt: null,
+    last: null,
+    timeline: [],
+    moreBefore: false,
+    history: "idle",
+    loose: [],
+    quotes: {},
+    members: null,
+    online: null,
+    onlineCount: 0,
+    typing: {},
+    typedAt: 0,
+    receipts: {},
+    outbox: [],
+    paused: false,
+  };
+}

@@ -1,0 +1,186 @@
+/**
+ * One outbox per room: commands go in the order in which they were given, each durable here before its first attempt.
+ *
+ * A retryable refusal stops the room: nothing is sent until every reply is in and the wait is over, then all goes again
+ * from the head with the same ids. Any other refusal marks its command as failed, and the next one goes on.
+ */
+
+import { errorCode } from "../protocol/codes";
+import type { Ack, CommandFrame, Position, Refusal, StoredCommand } from "../protocol/frames";
+import { backoff } from "./backoff";
+import type { Entry, Room } from "./model";
+import { comparePositions } from "./positions";
+import type { Turn } from "./turn";
+
+/** Commands of one room that wait for their reply at the same time. */
+export const WINDOW = 8;
+const SHORTEST_PAUSE_MS = 250;
+
+export function put(turn: Turn, command: StoredCommand): void {
+  const room = turn.room(command.room);
+  if (room === null) return;
+  const entry: Entry = {
+    id: turn.env.id(),
+    room: room.id,
+    command,
+    created: turn.env.now,
+    stage: "storing",
+    attempted: false,
+    flownAt: 0,
+    refusals: 0,
+    problem: null,
+    at: null,
+  };
+  turn.setRoom(room.id, { outbox: [...room.outbox, entry] });
+  turn.emit({ do: "keep", entry });
+}
+
+/** The entry is durable (or cannot be, and then it is sent all the same). */
+export function kept(turn: Turn, roomId: string, id: string): void {
+  const entry = find(turn, roomId, id);
+  if (entry?.stage !== "storing") return;
+  turn.setEntry(roomId, id, { stage: "queued" });
+  pump(turn, roomId);
+}
+
+/** Entries of an earlier visit: whether they were attempted is not known, so they count as attempted. */
+export function restore(turn: Turn, entries: readonly Entry[]): void {
+  for (const entry of entries) {
+    const room = turn.room(entry.room);
+    if (room === null || room.outbox.some((held) => held.id === entry.id)) continue;
+    const stage = entry.stage === "failed" ? "failed" : "queued";
+    turn.setRoom(entry.room, { outbox: [...room.outbox, { ...entry, stage, attempted: true, refusals: 0 }] });
+  }
+}
+
+export function pumpAll(turn: Turn): void {
+  for (const id of Object.keys(turn.state.rooms)) pump(turn, id);
+}
+
+export function pump(turn: Turn, roomId: string): void {
+  const room = turn.room(roomId);
+  if (room === null || !turn.connected || room.paused) return;
+  const waiting = room.outbox.filter((entry) => entry.stage !== "failed" && entry.stage !== "sent");
+  const flying = waiting.filter((entry) => entry.stage === "flying").length;
+  // A head that has to go again waits until the replies to those after it are in.
+  if (waiting.slice(0, flying).some((entry) => entry.stage !== "flying")) return;
+  for (const entry of waiting.slice(flying, WINDOW)) {
+    if (entry.stage !== "queued") return;
+    turn.setEntry(roomId, entry.id, { stage: "flying", attempted: true, flownAt: turn.env.now });
+    turn.ask(frameOf(entry), { about: "stored", room: roomId });
+  }
+}
+
+function frameOf(entry: Entry): CommandFrame {
+  const frame = { ...entry.command, id: entry.id };
+  return entry.attempted ? { ...frame, again: true } : frame;
+}
+
+export function stored(turn: Turn, roomId: string, ack: Ack): void {
+  const room = turn.room(roomId);
+  const entry = find(turn, roomId, ack.id);
+  if (room !== null && entry !== null && ack.epoch !== undefined && ack.seq !== undefined) {
+    const at = { epoch: ack.epoch, seq: ack.seq };
+    turn.emit({ do: "drop", id: entry.id });
+    turn.setEntry(roomId, entry.id, { stage: "sent", at, problem: null, refusals: 0 });
+    if (room.last !== null) settle(turn, roomId, room.last);
+  }
+  pump(turn, roomId);
+}
+
+export function refused(turn: Turn, roomId: string, refusal: Refusal): void {
+  const entry = find(turn, roomId, refusal.id ?? "");
+  if (entry === null) return;
+  const code = errorCode(refusal.code);
+  if (refusal.retryable) {
+    const refusals = code === "out_of_order" ? entry.refusals : entry.refusals + 1;
+    turn.setEntry(roomId, entry.id, { stage: "queued", refusals, problem: code });
+    pause(turn, roomId, refusal.retry_after, refusals);
+  } else if (code === "id_reused") {
+    renew(turn, roomId, entry);
+  } else {
+    const failed: Entry = { ...entry, stage: "failed", problem: code, refusals: 0 };
+    turn.setEntry(roomId, entry.id, failed);
+    turn.emit({ do: "keep", entry: failed });
+  }
+  pump(turn, roomId);
+}
+
+function pause(turn: Turn, roomId: string, retryAfter: number | undefined, refusals: number): void {
+  const room = turn.room(roomId);
+  if (room === null || room.paused) return;
+  turn.setRoom(roomId, { paused: true });
+  const drawn = backoff(refusals, turn.env.random());
+  const after = Math.max(SHORTEST_PAUSE_MS, retryAfter === undefined ? drawn : retryAfter * 1000);
+  turn.emit({ do: "start", timer: `outbox ${roomId}`, after });
+}
+
+/** The id names something else already: the same command under a new one. */
+function renew(turn: Turn, roomId: string, entry: Entry): void {
+  const fresh: Entry = { ...entry, id: turn.env.id(), stage: "storing", attempted: false, problem: null };
+  turn.setEntry(roomId, entry.id, fresh);
+  turn.emit({ do: "drop", id: entry.id });
+  turn.emit({ do: "keep", entry: fresh });
+}
+
+export function resume(turn: Turn, roomId: string): void {
+  turn.setRoom(roomId, { paused: false });
+  turn.emit({ do: "cancel", timer: `outbox ${roomId}` });
+  pump(turn, roomId);
+}
+
+/** The person asks to try again: what failed is queued again where it was, and a wait is cut short. */
+export function retry(turn: Turn, roomId: string, id: string): void {
+  const entry = find(turn, roomId, id);
+  if (entry === null) return;
+  if (entry.stage === "failed") {
+    turn.setEntry(roomId, id, { stage: "queued", problem: null });
+    turn.emit({ do: "keep", entry: { ...entry, stage: "queued", problem: null } });
+  }
+  resume(turn, roomId);
+}
+
+/** What certainly was not stored may be taken back; anything else stays. */
+export function mayDiscard(entry: Entry): boolean {
+  return entry.stage === "failed" || (!entry.attempted && entry.stage !== "sent");
+}
+
+export function discard(turn: Turn, roomId: string, id: string): void {
+  const room = turn.room(roomId);
+  const entry = find(turn, roomId, id);
+  if (room === null || entry === null || !mayDiscard(entry)) return;
+  turn.setRoom(roomId, { outbox: room.outbox.filter((held) => held.id !== id) });
+  turn.emit({ do: "drop", id });
+  pump(turn, roomId);
+}
+
+/** The room's events have come to `last`: what was acked up to there is in the timeline now. */
+export function settle(turn: Turn, roomId: string, last: Position): void {
+  keepOnly(turn, roomId, (entry) => entry.at === null || comparePositions(entry.at, last) > 0);
+}
+
+/** The stored event of this command was seen: it needs no ack any more. */
+export function settleOwn(turn: Turn, roomId: string, id: string): void {
+  if (find(turn, roomId, id) === null) return;
+  keepOnly(turn, roomId, (entry) => entry.id !== id);
+  turn.emit({ do: "drop", id });
+}
+
+/** A page has replaced the timeline: it holds what was acked before, save messages that are newer than its end. */
+export function settlePage(turn: Turn, room: Room): void {
+  const newest = room.timeline.at(-1);
+  keepOnly(turn, room.id, (entry) => {
+    if (entry.at === null) return true;
+    return entry.command.type === "send" && (newest === undefined || comparePositions(entry.at, newest) > 0);
+  });
+}
+
+function keepOnly(turn: Turn, roomId: string, stays: (entry: Entry) => boolean): void {
+  const room = turn.room(roomId);
+  if (room === null || room.outbox.every(stays)) return;
+  turn.setRoom(roomId, { outbox: room.outbox.filter(stays) });
+}
+
+function find(turn: Turn, roomId: string, id: string): Entry | null {
+  return turn.room(roomId)?.outbox.find((entry) => entry.id === id) ?? null;
+}

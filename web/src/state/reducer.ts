@@ -1,0 +1,262 @@
+/** The client's one decision function: (state, action) → (state, effects). It awaits nothing and reads no clock. */
+
+import type { ServerFrame } from "../protocol/events";
+import type { Ack, Refusal } from "../protocol/frames";
+import type { Action, Step, TimerName } from "./actions";
+import * as connection from "./connection";
+import type { Env } from "./env";
+import * as following from "./following";
+import * as history from "./history";
+import type { State } from "./model";
+import * as outbox from "./outbox";
+import * as rooms from "./rooms";
+import { Turn } from "./turn";
+
+export function reduce(state: State, action: Action, env: Env): Step<State> {
+  const turn = new Turn(state, env);
+  apply(turn, action);
+  return { state: turn.state, effects: turn.effects };
+}
+
+function apply(turn: Turn, action: Action): void {
+  switch (action.type) {
+    case "started":
+      turn.set({ restored: action.entries });
+      connection.open(turn);
+      break;
+    case "socketOpened":
+      if (isCurrent(turn, action.number)) connection.greet(turn);
+      break;
+    case "frameArrived":
+      if (isCurrent(turn, action.number)) receive(turn, action.frame);
+      break;
+    case "socketClosed":
+      if (isCurrent(turn, action.number)) connection.closed(turn, action.code);
+      break;
+    case "timerFired":
+      ring(turn, action.name);
+      break;
+    case "roomsListed":
+      rooms.roomsListed(turn, action.rooms);
+      break;
+    case "listFailed":
+      rooms.listFailed(turn);
+      break;
+    case "membersListed":
+      rooms.membersListed(turn, action.room, action.members);
+      break;
+    case "tokenArrived":
+      connection.tokenArrived(turn, action.token.text, action.token.expiresAt);
+      break;
+    case "tokenFailed":
+      connection.tokenFailed(turn, action.refused);
+      break;
+    case "entryKept":
+      outbox.kept(turn, action.room, action.id);
+      break;
+    case "roomOpened":
+      rooms.openRoom(turn, action.room);
+      break;
+    case "wrote":
+      rooms.typed(turn, action.room, false);
+      outbox.put(turn, {
+        type: "send",
+        room: action.room,
+        text: action.text,
+        ...(action.replyTo === null ? {} : { reply_to: action.replyTo }),
+      });
+      break;
+    case "rewrote":
+      outbox.put(turn, { type: "edit", room: action.room, target: action.target, text: action.text });
+      break;
+    case "removed":
+      outbox.put(turn, { type: "delete", room: action.room, target: action.target });
+      break;
+    case "reacted": {
+      const { room, target, emoji, on } = action;
+      outbox.put(turn, { type: "react", room, target, emoji, on });
+      break;
+    }
+    case "retried":
+      outbox.retry(turn, action.room, action.id);
+      break;
+    case "discarded":
+      outbox.discard(turn, action.room, action.id);
+      break;
+    case "typed":
+      rooms.typed(turn, action.room, action.active);
+      break;
+    case "seen":
+      rooms.seen(turn, action.room);
+      break;
+    case "historyWanted":
+      history.wantHistory(turn, action.room);
+      break;
+    case "quoteWanted":
+      history.wantQuote(turn, action.room, action.at);
+      break;
+    case "reachable":
+      if (turn.state.connection.phase === "waiting") connection.open(turn);
+      else connection.probe(turn, connection.PROBE_MS);
+      break;
+    case "doubted":
+      connection.probe(turn, connection.PROBE_MS);
+      break;
+    case "connectNow":
+      if (turn.state.connection.phase === "waiting" || turn.state.connection.phase === "stopped") connection.open(turn);
+      break;
+  }
+}
+
+function isCurrent(turn: Turn, number: number): boolean {
+  const { phase, number: current } = turn.state.connection;
+  return number === current && (phase === "connecting" || phase === "connected");
+}
+
+function ring(turn: Turn, name: TimerName): void {
+  switch (name) {
+    case "retry":
+      if (turn.state.connection.phase === "waiting") connection.open(turn);
+      return;
+    case "greeting":
+      if (turn.state.connection.phase === "connecting") connection.giveUp(turn);
+      return;
+    case "heartbeat":
+      connection.beat(turn);
+      return;
+    case "pong":
+      if (turn.connected) connection.giveUp(turn);
+      return;
+    case "moving":
+      if (turn.connected) connection.moveNow(turn);
+      return;
+    case "token":
+      connection.tokenDue(turn);
+      return;
+    case "list":
+      turn.emit({ do: "listRooms" });
+      return;
+    default:
+      ringRoom(turn, name);
+  }
+}
+
+function ringRoom(turn: Turn, name: Extract<TimerName, `${string} ${string}`>): void {
+  const [what, room] = name.split(" ", 2) as ["outbox" | "follow" | "typing", string];
+  switch (what) {
+    case "outbox":
+      outbox.resume(turn, room);
+      break;
+    case "follow":
+      following.followAgain(turn, room);
+      break;
+    case "typing":
+      rooms.typingExpired(turn, room);
+      break;
+  }
+}
+
+function receive(turn: Turn, frame: ServerFrame): void {
+  switch (frame.type) {
+    case "welcome":
+      connection.welcome(turn, frame);
+      return;
+    case "ack":
+      acknowledge(turn, frame);
+      return;
+    case "error":
+      refuse(turn, frame);
+      return;
+    case "reconnect":
+      connection.moveLater(turn, frame);
+      return;
+    case "event":
+      break;
+  }
+  switch (frame.kind) {
+    case "subscribed":
+      following.subscribed(turn, frame.room, frame);
+      break;
+    case "unsubscribed":
+      following.notSubscribed(turn, frame.room, frame);
+      break;
+    case "typing":
+      rooms.typingArrived(turn, frame);
+      break;
+    case "read":
+      following.receiptArrived(turn, frame.room, { user: frame.sender, at: frame.at });
+      break;
+    case "presence":
+      rooms.presenceChanged(turn, frame);
+      break;
+    case "membership":
+      rooms.membershipChanged(turn, frame);
+      break;
+    default:
+      following.eventArrived(turn, frame);
+  }
+}
+
+function acknowledge(turn: Turn, ack: Ack): void {
+  const question = turn.answered(ack.id);
+  switch (question?.about) {
+    case undefined:
+    case "connect":
+      break;
+    case "ping":
+      if (!turn.isAsked("ping")) turn.emit({ do: "cancel", timer: "pong" });
+      break;
+    case "refresh":
+      if (ack.expires_at !== undefined) connection.tokenLasts(turn, ack.expires_at);
+      break;
+    case "subscribe":
+      following.subscribed(turn, question.room, ack);
+      break;
+    case "presence":
+      rooms.presenceTold(turn, question.room, ack);
+      break;
+    case "history":
+      history.historyArrived(turn, question.room, ack);
+      break;
+    case "quote":
+      history.quoteArrived(turn, question.room, question.at, ack);
+      break;
+    case "read":
+      rooms.reported(turn, question.room, question.at);
+      break;
+    case "stored":
+      outbox.stored(turn, question.room, ack);
+      break;
+  }
+}
+
+function refuse(turn: Turn, refusal: Refusal): void {
+  const question = refusal.id === undefined ? null : turn.answered(refusal.id);
+  switch (question?.about) {
+    case undefined:
+    case "connect":
+    case "presence":
+      break;
+    case "ping":
+      if (!turn.isAsked("ping")) turn.emit({ do: "cancel", timer: "pong" });
+      break;
+    case "refresh":
+      connection.tokenFailed(turn, !refusal.retryable);
+      break;
+    case "subscribe":
+      following.notSubscribed(turn, question.room, refusal);
+      break;
+    case "history":
+      history.historyFailed(turn, question.room);
+      break;
+    case "quote":
+      history.quoteArrived(turn, question.room, question.at, null);
+      break;
+    case "read":
+      rooms.notReported(turn, question.room);
+      break;
+    case "stored":
+      outbox.refused(turn, question.room, refusal);
+      break;
+  }
+}

@@ -1,0 +1,57 @@
+import type { JSX } from "preact";
+import type { Dictionary } from "../i18n/dictionary";
+import type { Entry } from "../state/model";
+import { mayDiscard } from "../state/outbox";
+import type { Mark } from "../state/select";
+import { useSpeech } from "./context";
+import { Icon } from "./icons";
+import type { Wishes } from "./message-row";
+
+interface Props {
+  readonly mark: Mark;
+  readonly entry: Entry | null;
+  readonly offline: boolean;
+  readonly wishes: Wishes;
+}
+
+/** How a command of one's own stands: a small mark, always in words too. */
+export function Marks({ mark, entry, offline, wishes }: Props): JSX.Element | null {
+  const { words } = useSpeech();
+  if (entry === null || mark === "sent") return null;
+  const send = entry.command.type === "send";
+  const text = mark === "failed" ? failure(words, entry) : mark === "retrying" ? words.retrying : offline ? words.queued : words.pending;
+  return (
+    <p class={`mark ${mark}`}>
+      <Icon name={mark === "failed" ? "alert" : "clock"} />
+      <span class="mark-text">{text}</span>
+      {mark !== "pending" && (
+        <button
+          type="button"
+          class="link"
+          onClick={() => {
+            wishes.retry(entry.id);
+          }}
+        >
+          {words.retry}
+        </button>
+      )}
+      {(mark === "failed" || offline) && mayDiscard(entry) && (
+        <button
+          type="button"
+          class="link"
+          onClick={() => {
+            wishes.discard(entry.id);
+          }}
+        >
+          {send ? words.remove : words.discard}
+        </button>
+      )}
+    </p>
+  );
+}
+
+function failure(words: Dictionary, entry: Entry): string {
+  const what = { send: words.failedSend, edit: words.failedEdit, delete: words.failedDelete, react: words.failedReact };
+  const why = entry.problem === null ? "" : ` : ${words.because[entry.problem]}`;
+  return `${what[entry.command.type]}${why}.`;
+}
