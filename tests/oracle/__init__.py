@@ -1,0 +1,40 @@
+"""The oracle: knows what was asked, acked, delivered and read, and says whether the promises were kept.
+
+Belongs here: the log that tests write, the verdict over it, a recorder around the Python client. Never here: how a
+cluster is run or broken; tests do that.
+"""
+
+from tests.oracle.log import (
+    Acked,
+    Delivered,
+    HistoryRead,
+    Invoked,
+    Log,
+    Record,
+    Refused,
+    Settled,
+    Subscribed,
+    Unknown,
+    decode_records,
+    encode_record,
+)
+from tests.oracle.verdict import Problem, Rule, Verdict, judge
+
+__all__ = [
+    "Acked",
+    "Delivered",
+    "HistoryRead",
+    "Invoked",
+    "Log",
+    "Problem",
+    "Record",
+    "Refused",
+    "Rule",
+    "Settled",
+    "Subscribed",
+    "Unknown",
+    "Verdict",
+    "decode_records",
+    "encode_record",
+    "judge",
+]

@@ -1,0 +1,399 @@
+"""The verdict over a log and the history that is left: which promises of the protocol were broken, and by what."""
+
+import enum
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from chatnode.protocol.events import MemberEvent, MessageEvent, StoredEvent
+from chatnode.protocol.fold import Timeline
+from chatnode.protocol.frames import Message, Position, Send, StoredCommand
+from tests.oracle.effects import caused, essence, event_of, made_message, name, place, shown, spot, spots, timeless
+from tests.oracle.log import (
+    Acked,
+    Delivered,
+    HistoryRead,
+    Invoked,
+    Record,
+    Refused,
+    Settled,
+    Subscribed,
+    Unknown,
+)
+
+R = TypeVar("R", bound=Record)
+
+Author = tuple[str, str]
+"""User and command id: what makes a command one."""
+
+
+class Rule(enum.StrEnum):
+    LOST = "lost"
+    """Acked, or delivered to somebody, and not in the history."""
+    FALSE_ACK = "false_ack"
+    """Acked as something, or somewhere, that it is not."""
+    DUPLICATED = "duplicated"
+    PHANTOM = "phantom"
+    """Nobody sent it."""
+    PREMATURE = "premature"
+    """Seen before it was sent."""
+    ALTERED = "altered"
+    """Not what was sent."""
+    REORDERED = "reordered"
+    """Delivered behind something that comes after it."""
+    DISAGREEMENT = "disagreement"
+    """Two clients, or a client and the history, hold different things at one place, or one thing at two."""
+    GAP = "gap"
+    """Something was left out between two things that a client has."""
+    SENDER_ORDER = "sender_order"
+    """One client's commands in a room stand in another order than it sent them."""
+    STALE = "stale"
+    """A read that lacks what was acked before it was asked for."""
+    REFUSED_KEPT = "refused_kept"
+    """Refused for good, and yet it had its effect."""
+    WRONG_FOLD = "wrong_fold"
+    """The history is not what its events make."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    rule: Rule
+    room: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.rule} in {self.room}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    problems: tuple[Problem, ...]
+    sent: int
+    acked: int
+    refused: int
+    unknown: int
+    delivered: int
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    @property
+    def rules(self) -> frozenset[Rule]:
+        return frozenset(problem.rule for problem in self.problems)
+
+    def __str__(self) -> str:
+        counts = (
+            f"{self.sent} sent, {self.acked} acked, {self.refused} refused, {self.unknown} unknown, "
+            f"{self.delivered} delivered"
+        )
+        if self.ok:
+            return f"all promises kept: {counts}"
+        shown = [f"  {problem}" for problem in self.problems[:40]]
+        return "\n".join([f"{len(self.problems)} broken promises: {counts}", *shown])
+
+
+@dataclass
+class _Segment:
+    """What one client has of a room without a break: from ``since`` on, with the page that it began with, if any."""
+
+    client: str
+    room: str
+    since: Position
+    page: tuple[Message, ...] | None
+    events: list[StoredEvent] = field(default_factory=list)
+    settled: bool = False
+
+
+@dataclass
+class _Case:
+    """The records, sorted by what the rules ask for."""
+
+    invoked: dict[Author, list[tuple[int, Invoked]]] = field(default_factory=lambda: defaultdict(list))
+    delivered: list[tuple[int, Delivered]] = field(default_factory=list)
+    segments: list[_Segment] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+    def all(self, kind: type[R]) -> list[R]:
+        return [record for record in self.records if isinstance(record, kind)]
+
+    def rooms(self) -> set[str]:
+        return {invoked.command.room for group in self.invoked.values() for _, invoked in group} | {
+            segment.room for segment in self.segments
+        }
+
+
+def judge(records: Iterable[Record], history: Mapping[str, Sequence[Message]]) -> Verdict:
+    """``history`` is each room's whole history, read after the run, in the room's order."""
+    case, problems = _sort(records)
+    for room in sorted(case.rooms() | set(history)):
+        problems.extend(_RoomTrial(case, room, history.get(room, ())).problems())
+    return Verdict(
+        problems=tuple(problems),
+        sent=len(case.invoked),
+        acked=len({(acked.user, acked.command) for acked in case.all(Acked)}),
+        refused=len(case.all(Refused)),
+        unknown=len(case.all(Unknown)),
+        delivered=len(case.delivered),
+    )
+
+
+def _sort(records: Iterable[Record]) -> tuple[_Case, list[Problem]]:
+    case = _Case()
+    problems: list[Problem] = []
+    current: dict[tuple[str, str], _Segment] = {}
+    for index, record in enumerate(records):
+        case.records.append(record)
+        match record:
+            case Invoked(user=user, command=command):
+                case.invoked[user, command.id].append((index, record))
+            case Subscribed(client=client, room=room):
+                if not (record.recovered and record.asked_at is None and (client, room) in current):
+                    page = None if record.recovered else record.messages
+                    current[client, room] = _Segment(client, room, record.since, page)
+                    case.segments.append(current[client, room])
+            case Delivered(client=client, event=event):
+                case.delivered.append((index, record))
+                segment = current.get((client, event.room))
+                if segment is None:
+                    problems.append(Problem(Rule.PHANTOM, event.room, f"{client} got {name(event)} unsubscribed"))
+                else:
+                    segment.events.append(event)
+            case Settled(client=client, room=room) if (client, room) in current:
+                current[client, room].settled = True
+            case _:
+                pass
+    return case, problems
+
+
+class _RoomTrial:
+    def __init__(self, case: _Case, room: str, history: Sequence[Message]) -> None:
+        self._case = case
+        self._room = room
+        self._history = history
+        self._kept = {message.position: message for message in history}
+        self._segments = [segment for segment in case.segments if segment.room == room]
+        self._acked = [acked for acked in case.all(Acked) if acked.room == room]
+        self._seen: dict[Position, StoredEvent] = {}
+        for segment in self._segments:
+            for event in segment.events:
+                self._seen.setdefault(place(event), event)
+        self._places = self._places_of_commands()
+        self._known = sorted(set(self._kept) | set(self._seen) | {acked.position for acked in self._acked})
+
+    def problems(self) -> Iterator[Problem]:
+        found = [
+            self._history_is_ordered_and_without_copies(),
+            self._acks_are_true(),
+            self._refusals_are_true(),
+            self._everything_was_sent(),
+            self._all_agree(),
+            self._senders_order(),
+            self._reads_are_fresh(),
+            self._fold(),
+            *(self._segment(segment) for segment in self._segments),
+        ]
+        return (Problem(rule, self._room, what) for group in found for rule, what in group)
+
+    def _places_of_commands(self) -> dict[Author, set[Position]]:
+        places: dict[Author, set[Position]] = defaultdict(set)
+        for message in self._history:
+            places[message.sender, message.id].add(message.position)
+        for position, event in self._seen.items():
+            places[event.sender, event.id].add(position)
+        return places
+
+    # What the history is.
+
+    def _history_is_ordered_and_without_copies(self) -> Iterator[tuple[Rule, str]]:
+        authors: dict[Author, Position] = {}
+        for before, message in zip([None, *self._history], self._history, strict=False):
+            if before is not None and message.position <= before.position:
+                yield Rule.REORDERED, f"the history has {spot(message.position)} behind {spot(before.position)}"
+            first = authors.setdefault((message.sender, message.id), message.position)
+            if first != message.position:
+                yield (
+                    Rule.DUPLICATED,
+                    f"the history has {message.sender}'s {message.id} at {spot(first)} and {spot(message.position)}",
+                )
+
+    def _acks_are_true(self) -> Iterator[tuple[Rule, str]]:
+        told: dict[Author, Position] = {}
+        for acked in self._acked:
+            author = (acked.user, acked.command)
+            invoked = [record.command for _, record in self._case.invoked.get(author, ())]
+            if not any(command.room == acked.room for command in invoked):
+                yield Rule.FALSE_ACK, f"{acked.user}'s {acked.command} was acked and never sent here"
+                continue
+            if told.setdefault(author, acked.position) != acked.position:
+                yield (
+                    Rule.FALSE_ACK,
+                    f"{acked.user}'s {acked.command} was acked at {spot(told[author])} and at {spot(acked.position)}",
+                )
+            places = self._places.get(author, set())
+            if any(isinstance(command, Send) for command in invoked):
+                kept = self._kept.get(acked.position)
+                if kept is None and not places:
+                    yield Rule.LOST, f"{acked.user}'s {acked.command}, acked at {spot(acked.position)}"
+                elif kept is None or (kept.sender, kept.id) != author:
+                    yield (
+                        Rule.FALSE_ACK,
+                        f"{acked.user}'s {acked.command} was acked at {spot(acked.position)}, is at {spots(places)}",
+                    )
+            elif places and places != {acked.position}:
+                yield (
+                    Rule.FALSE_ACK,
+                    f"{acked.user}'s {acked.command} was acked at {spot(acked.position)}, was seen at {spots(places)}",
+                )
+
+    def _refusals_are_true(self) -> Iterator[tuple[Rule, str]]:
+        for refused in self._case.all(Refused):
+            author = (refused.user, refused.command)
+            invoked = self._case.invoked.get(author, ())
+            if refused.code != "id_reused" and len(invoked) == 1 and self._places.get(author):
+                yield Rule.REFUSED_KEPT, f"{refused.user}'s {refused.command} was refused ({refused.code})"
+
+    def _everything_was_sent(self) -> Iterator[tuple[Rule, str]]:
+        for message in self._history:
+            if message.notice is not None:
+                continue
+            sent = self._sent(message.sender, message.id)
+            if not any(isinstance(command, Send) for command in sent):
+                yield Rule.PHANTOM, f"the history has {message.sender}'s {message.id} at {spot(message.position)}"
+            elif message.edited is None and message.deleted is None and not any(made_message(c, message) for c in sent):
+                yield Rule.ALTERED, f"the history has {message.sender}'s {message.id} as {message.text!r}"
+        for index, delivered in self._case.delivered:
+            event = delivered.event
+            if event.room != self._room or isinstance(event, MemberEvent):
+                continue
+            invoked = self._case.invoked.get((event.sender, event.id), ())
+            if not invoked:
+                yield Rule.PHANTOM, f"{delivered.client} got {name(event)}"
+            elif index < min(position for position, _ in invoked):
+                yield Rule.PREMATURE, f"{delivered.client} got {name(event)} before it was sent"
+            elif not any(caused(record.command, event) for _, record in invoked):
+                yield Rule.ALTERED, f"{delivered.client} got {name(event)} other than it was sent"
+
+    def _sent(self, user: str, command: str) -> list[StoredCommand]:
+        return [record.command for _, record in self._case.invoked.get((user, command), ())]
+
+    # What clients have.
+
+    def _all_agree(self) -> Iterator[tuple[Rule, str]]:
+        for segment in self._segments:
+            for event in segment.events:
+                other = self._seen[place(event)]
+                if essence(event) != essence(other):
+                    yield Rule.DISAGREEMENT, f"{segment.client} got {name(event)}, another {name(other)}"
+        for author, places in self._places.items():
+            if len(places) > 1:
+                yield Rule.DISAGREEMENT, f"{author[0]}'s {author[1]} is at {spots(places)}"
+        for position, event in self._seen.items():
+            if not isinstance(event, MessageEvent | MemberEvent):
+                continue
+            kept = self._kept.get(position)
+            if kept is None:
+                yield Rule.LOST, f"{name(event)} was delivered"
+            elif (kept.sender, kept.id) != (event.sender, event.id):
+                yield Rule.DISAGREEMENT, f"{name(event)} was delivered, the history has {kept.sender}'s {kept.id}"
+
+    def _segment(self, segment: _Segment) -> Iterator[tuple[Rule, str]]:
+        yield from self._increases(segment)
+        places = {place(event) for event in segment.events}
+        paged = {message.position for message in segment.page or ()}
+        if segment.page is not None:
+            floor = min(paged, default=Position(0, 0))
+            for position in self._kept:
+                if floor <= position <= segment.since and position not in paged:
+                    yield Rule.GAP, f"the page of {segment.client} lacks {spot(position)}"
+        end = Position(2**31, 0) if segment.settled else max(places, default=segment.since)
+        for position in self._known:
+            if segment.since < position <= end and position not in places and position not in paged:
+                yield Rule.GAP, f"{segment.client} was never given {spot(position)}"
+        if segment.settled and segment.page is not None:
+            yield from self._holds_the_history(segment, min(paged, default=Position(0, 0)))
+
+    def _increases(self, segment: _Segment) -> Iterator[tuple[Rule, str]]:
+        last = segment.since
+        had = {(message.sender, message.id) for message in segment.page or ()}
+        for event in segment.events:
+            author = (event.sender, event.id)
+            if author in had:
+                yield Rule.DUPLICATED, f"{segment.client} got {name(event)} again"
+            elif place(event) <= last:
+                yield Rule.REORDERED, f"{segment.client} got {name(event)} after {spot(last)}"
+            had.add(author)
+            last = max(last, place(event))
+
+    def _holds_the_history(self, segment: _Segment, floor: Position) -> Iterator[tuple[Rule, str]]:
+        timeline = Timeline(segment.page or ())
+        for event in segment.events:
+            timeline.apply(event)
+        held = {message.position: shown(message) for message in timeline.messages()}
+        for position, message in self._kept.items():
+            if position >= floor and position in held and held[position] != shown(message):
+                yield (
+                    Rule.WRONG_FOLD,
+                    f"{segment.client} holds {held[position]} at {spot(position)}, the history {shown(message)}",
+                )
+
+    # Orders.
+
+    def _senders_order(self) -> Iterator[tuple[Rule, str]]:
+        last: dict[str, tuple[Position, str]] = {}
+        acked = {(ack.user, ack.command): ack.position for ack in self._acked}
+        firsts = sorted((group[0] for group in self._case.invoked.values() if len(group) == 1), key=lambda one: one[0])
+        for _, invoked in firsts:
+            author = (invoked.user, invoked.command.id)
+            if invoked.command.room != self._room:
+                continue
+            at = acked.get(author) or min(self._places.get(author, ()), default=None)
+            if at is None:
+                continue
+            before = last.get(invoked.client)
+            if before is not None and at < before[0]:
+                places = f"{spot(at)}, {spot(before[0])}"
+                yield Rule.SENDER_ORDER, f"{invoked.client} sent {author[1]} after {before[1]}; they stand at {places}"
+            else:
+                last[invoked.client] = (at, author[1])
+
+    def _reads_are_fresh(self) -> Iterator[tuple[Rule, str]]:
+        pages: list[HistoryRead | Subscribed] = [read for read in self._case.all(HistoryRead) if read.newest]
+        pages += [subscribed for subscribed in self._case.all(Subscribed) if not subscribed.recovered]
+        for read in pages:
+            if read.room != self._room or read.asked_at is None:
+                continue
+            paged = {message.position for message in read.messages}
+            floor = min(paged, default=Position(0, 0))
+            for acked in self._acked:
+                if acked.at < read.asked_at and floor <= acked.position not in paged and acked.position in self._kept:
+                    yield Rule.STALE, f"{read.client} read a page without {spot(acked.position)}, acked before"
+
+    # What events make.
+
+    def _fold(self) -> Iterator[tuple[Rule, str]]:
+        """Where every outcome is known, events seen and commands acked make the history."""
+        if any(self._sent_here(unknown) for unknown in self._case.all(Unknown)):
+            return
+        events = dict(self._seen)
+        for acked in self._acked:
+            made = self._event_of(acked)
+            if made is not None:
+                events.setdefault(acked.position, made)
+        timeline = Timeline()
+        for position in sorted(events):
+            timeline.apply(events[position])
+        for message in timeline.messages():
+            kept = self._kept.get(message.position)
+            if kept is not None and timeless(kept) != timeless(message):
+                yield Rule.WRONG_FOLD, f"events make {timeless(message)}, the history has {timeless(kept)}"
+
+    def _sent_here(self, unknown: Unknown) -> bool:
+        return any(command.room == self._room for command in self._sent(unknown.user, unknown.command))
+
+    def _event_of(self, acked: Acked) -> StoredEvent | None:
+        for command in self._sent(acked.user, acked.command):
+            if command.room == acked.room:
+                return event_of(command, acked.user, acked.position)
+        return None
