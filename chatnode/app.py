@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from chatnode import __version__
 from chatnode.broker.connection import connect
 from chatnode.history.client import Mongo
+from chatnode.history.schema import SchemaBehind, check_schema
 from chatnode.identity.tokens import verifier_for
 from chatnode.node import Node, wall_ms
 from chatnode.rooms.ports import Unavailable
@@ -133,11 +134,12 @@ async def _build(
     stack.push_async_callback(client.close)
     mongo = Mongo(settings.mongodb_uri, settings.mongodb_database, name=settings.node_id)
     stack.push_async_callback(mongo.close)
-    await mongo.ping()
+    try:
+        await check_schema(mongo.database)
+    except SchemaBehind as error:
+        raise Unavailable(str(error)) from error
     verifier = await stack.enter_async_context(verifier_for(settings, wall_ms))
-    node = Node(
-        settings, client=client, mongo=mongo, verifier=verifier, host=host, metrics=metrics, tracing=tracing
-    )
+    node = Node(settings, client=client, mongo=mongo, verifier=verifier, host=host, metrics=metrics, tracing=tracing)
     nodes.append(node)
     return node
 

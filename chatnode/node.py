@@ -7,11 +7,8 @@ import secrets
 import time
 from typing import Final
 
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.errors import SlowConsumerError
-
 from chatnode import __version__
+from chatnode.broker.connection import Client, lost_messages, watch_elections
 from chatnode.broker.control import ControlFeed, ControlStore
 from chatnode.broker.direct import DirectReader
 from chatnode.broker.epochs import Epochs
@@ -52,7 +49,6 @@ _GUARD_S: Final = 0.25
 _PRESENCE_S: Final = 0.5
 _EPOCHS_S: Final = 10.0
 _DRAIN_GRACE_S: Final = 5.0
-_ELECTIONS: Final = "$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*"
 
 
 def wall_ms() -> int:
@@ -105,6 +101,7 @@ class Node:
                 gap=metrics.gaps_found.labels("live").inc,
                 rooms=metrics.rooms_open.set,
             ),
+            tracing=tracing,
         )
         self.catch_up = CatchUp(log=log, history=self.history, sealer=sealer, epoch_of=self.epochs.of, frame=frame_text)
         self.publisher = Publisher(
@@ -214,7 +211,7 @@ class Node:
         self.publisher.start()
         self.hub.start()
         await self._gossip.listen(lambda message: self.presence.hear(message, self._host.timers.time()))
-        await self._client.subscribe(_ELECTIONS, cb=self._elected)
+        await watch_elections(self._client, self._elected)
         for name, work in (
             ("guard", self._guard),
             ("presence", self._tell_presence),
@@ -266,7 +263,7 @@ class Node:
         self._tasks.spawn(self._refresh_epochs(), "epochs-after-reconnect")
 
     async def nats_error(self, error: Exception) -> None:
-        if isinstance(error, SlowConsumerError):
+        if lost_messages(error):
             self.metrics.nats_slow_consumer.inc()
             self.feed.verify()
             self.hub.verify_all()
@@ -278,7 +275,7 @@ class Node:
     def _epoch_raised(self, partition: int) -> None:
         self.hub.end_partition(partition)
 
-    async def _elected(self, _message: Msg) -> None:
+    def _elected(self) -> None:
         self.feed.verify()
         self.hub.verify_all()
 

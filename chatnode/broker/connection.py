@@ -4,17 +4,21 @@ from collections.abc import Awaitable, Callable
 
 import nats
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import (
     ConnectionClosedError,
     ConnectionDrainingError,
     ConnectionReconnectingError,
     NoRespondersError,
     OutboundBufferLimitError,
+    SlowConsumerError,
     StaleConnectionError,
 )
 from nats.errors import TimeoutError as NatsTimeout
 
 from chatnode.rooms.ports import Unavailable
+
+__all__ = ["AWAY", "Client", "connect", "lost_messages", "watch_elections"]
 
 Callback = Callable[[], Awaitable[None]]
 
@@ -70,3 +74,17 @@ async def connect(
         )
     except (*AWAY, nats.errors.NoServersError, OSError) as error:
         raise Unavailable(f"NATS at {url} does not answer: {error!r}") from error
+
+
+def lost_messages(error: Exception) -> bool:
+    """Whether an error that the client reports means that messages for a subscription were dropped."""
+    return isinstance(error, SlowConsumerError)
+
+
+async def watch_elections(client: Client, elected: Callable[[], None]) -> None:
+    """Calls ``elected`` when a stream gets a new leader: what was applied in between may not have been republished."""
+
+    async def on_advisory(_message: Msg) -> None:
+        elected()
+
+    await client.subscribe("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*", cb=on_advisory)

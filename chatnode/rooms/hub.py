@@ -22,6 +22,7 @@ from chatnode.rooms.ports import HistoryReader, LiveFeed, LiveMessage, RoomLog, 
 from chatnode.rooms.render import cursor_of, event_of
 from chatnode.rooms.room import Follower, Phase, Room, TooFarBehind
 from chatnode.rooms.tasks import TaskOwner
+from chatnode.telemetry.traces import Step, Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Hub:
         monotonic: Callable[[], float],
         settings: HubSettings,
         report: HubReport,
+        tracing: Tracing,
     ) -> None:
         self._log = log
         self._live = live
@@ -75,6 +77,7 @@ class Hub:
         self._monotonic = monotonic
         self._settings = settings
         self._report = report
+        self._tracing = tracing
         self._rooms: dict[str, Room] = {}
         self._opening: dict[str, asyncio.Task[Room]] = {}
         self._tasks = TaskOwner()
@@ -227,9 +230,11 @@ class Hub:
         if envelope is None:
             room.reached = seq
             return
+        trace = self._tracing.begin(Step.DELIVER, envelope.traceparent)
         event = event_of(envelope, epoch=room.epoch, seq=seq, prev=room.last, sealer=self._sealer)
         framed = self._frame(encode_frame(event))
         room.deliver(cursor_of(envelope, room.epoch, seq), framed, self._report.delivered)
+        trace.end()
 
     def _decode(self, name: str, data: bytes, seq: int) -> Envelope | None:
         try:
