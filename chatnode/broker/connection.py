@@ -46,7 +46,7 @@ async def connect(
     on_disconnect: Callback = _nothing,
     on_reconnect: Callback = _nothing,
     on_error: Callable[[Exception], Awaitable[None]] | None = None,
-    timeout: float = 5.0,
+    wait_s: float = 5.0,
 ) -> Client:
     """A connection to one of the servers in ``url`` (comma-separated); :class:`Unavailable` when none answers.
 
@@ -54,7 +54,7 @@ async def connect(
     the client's own resend (ARCHITECTURE: "nodes do not publish while disconnected").
     """
 
-    async def ignore(error: Exception) -> None:
+    async def ignore(_error: Exception) -> None:
         return None
 
     try:
@@ -64,7 +64,7 @@ async def connect(
             disconnected_cb=on_disconnect,
             reconnected_cb=on_reconnect,
             error_cb=on_error or ignore,
-            connect_timeout=max(1, round(timeout)),
+            connect_timeout=max(1, round(wait_s)),
             reconnect_time_wait=0.25,
             max_reconnect_attempts=-1,
             ping_interval=5,
