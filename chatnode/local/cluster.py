@@ -7,13 +7,13 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
-import jwt
-
+from chatnode.identity.tokens import TokenIssuer, issuer_for
+from chatnode.identity.tokens import LOCAL_ISSUER
 from chatnode.local.chat_process import ChatProcess, Ports
 from chatnode.local.children import Server, ServerError, describe_exit
 from chatnode.local.data_folder import DataFolder, open_data_folder
@@ -68,6 +68,7 @@ class LocalCluster:
         self._watchers: set[asyncio.Task[None]] = set()
         self._given_up: asyncio.Future[ServerError] | None = None
         self._folder: DataFolder | None = None
+        self._issuer: TokenIssuer | None = None
 
     @property
     def url(self) -> str:
@@ -106,24 +107,17 @@ class LocalCluster:
         """Start a node that was killed or stopped, on the same ports."""
         await self.node(index).start()
 
-    def token(self, user: str, *, name: str | None = None, scope: str = "", lifetime_s: float = _TOKEN_S) -> str:
-        """A token as the platform would issue it, for any user; with scope ``chat:admin`` a service's."""
-        now = time.time()
-        claims: dict[str, object] = {
-            "sub": user,
-            "name": name or user,
-            "aud": self._settings.jwt_audience,
-            "iat": now,
-            "exp": now + lifetime_s,
-        }
-        if self._settings.jwt_issuer:
-            claims["iss"] = self._settings.jwt_issuer
-        if scope:
-            claims["scope"] = scope
-        return jwt.encode(claims, self.folder.secret.read_text("ascii"), algorithm="HS256")
+    def token(
+        self, user: str, *, name: str | None = None, scopes: Collection[str] = (), lifetime_s: int = _TOKEN_S
+    ) -> str:
+        """A token as the platform would issue it, for any user."""
+        if self._issuer is None:
+            raise ServerError("the cluster was not started")
+        return self._issuer.issue(user, name or user, scopes=scopes, lifetime_s=lifetime_s)[0]
 
     def service_token(self) -> str:
-        return self.token("platform", scope="chat:admin")
+        """The token of a platform's backend, with every right."""
+        return self.token("platform", scopes=("chat:admin",))
 
     async def __aenter__(self) -> Self:
         try:
@@ -146,7 +140,9 @@ class LocalCluster:
         self._given_up = asyncio.get_running_loop().create_future()
         self._folder = self._open.enter_context(open_data_folder(self._directory, fresh=self._fresh))
         nats_url, mongodb_uri = await self._make_servers()
-        self._make_chat(self._common_environment(nats_url, mongodb_uri))
+        common = self._common_environment(nats_url, mongodb_uri)
+        self._issuer = issuer_for(Settings.from_env(common), lambda: time.time_ns() // 1_000_000)
+        self._make_chat(common)
         for server in self._servers.values():
             server.check_ports()
         for stage in start_stages(self._roles):
