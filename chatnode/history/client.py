@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import pymongo
+from bson.errors import InvalidDocument
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import (
     BulkWriteError,
@@ -17,6 +18,7 @@ from pymongo.errors import (
     ExecutionTimeout,
     PyMongoError,
     WaitQueueTimeoutError,
+    WriteError,
     WTimeoutError,
 )
 from pymongo.read_concern import ReadConcern
@@ -38,8 +40,13 @@ READ_S: Final = 5.0
 WRITE_S: Final = 15.0
 """Deadline of a worker's bulk write; it tries again for as long as it takes."""
 
-_INTERRUPTED: Final = frozenset({11600, 11602, 91, 189, 10107, 13435})
-"""Server codes of a primary that is stopping or stepping down."""
+_AWAY_CODES: Final = frozenset({11600, 11602, 91, 189, 10107, 13435, 13, 18, 14031})
+"""Server codes of a primary that is stopping or stepping down, that does not let us in, or whose disk is full."""
+
+REFUSALS: Final = (BulkWriteError, WriteError, InvalidDocument, OverflowError)
+"""What :func:`is_refusal` looks into."""
+_REFUSAL_CODES: Final = frozenset({2, 121, 10334, 17419})
+"""Bad value, failed validation, too large."""
 
 
 class Mongo:
@@ -96,8 +103,16 @@ def is_away(error: PyMongoError) -> bool:
         return True
     if isinstance(error, BulkWriteError):
         failures = error.details.get("writeErrors", [])
-        return all(failure.get("code") in _INTERRUPTED for failure in failures)
-    return getattr(error, "code", None) in _INTERRUPTED
+        return all(failure.get("code") in _AWAY_CODES for failure in failures)
+    return getattr(error, "code", None) in _AWAY_CODES
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether MongoDB or its encoding can never take what it was given."""
+    if isinstance(error, BulkWriteError):
+        failures = error.details.get("writeErrors", [])
+        return bool(failures) and all(failure.get("code") in _REFUSAL_CODES for failure in failures)
+    return isinstance(error, InvalidDocument | OverflowError) or getattr(error, "code", None) in _REFUSAL_CODES
 
 
 def _first_line(error: PyMongoError) -> str:

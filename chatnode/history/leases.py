@@ -2,6 +2,7 @@
 
 import msgspec
 from msgspec import Struct
+from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from chatnode.history.client import Database, reaching
@@ -24,16 +25,18 @@ class Leases:
 
     async def take(self, name: str) -> bool:
         """Take or renew; False while another holds it."""
-        free = {"$or": [{"$eq": ["$holder", {"$literal": self._holder}]}, {"$lte": ["$expires", "$$NOW"]}]}
-        stages = [
-            {"$set": {"holder": {"$literal": self._holder}, "expires": {"$add": ["$$NOW", self._ttl_ms]}}},
-        ]
+        me = {"$literal": self._holder}
+        free = {"$or": [{"$eq": ["$holder", me]}, {"$lte": ["$expires", "$$NOW"]}]}
+        mine = {"holder": me, "expires": {"$add": ["$$NOW", self._ttl_ms]}}
+        stages = [{"$replaceWith": {"$cond": [free, {"$mergeObjects": ["$$ROOT", mine]}, "$$ROOT"]}}]
         with reaching(f"take the lease {name}", self._deadline):
             try:
-                await self._collection.update_one({"_id": name, "$expr": free}, stages, upsert=True)
+                found = await self._collection.find_one_and_update(
+                    {"_id": name}, stages, upsert=True, return_document=ReturnDocument.AFTER
+                )
             except DuplicateKeyError:
                 return False
-        return True
+        return msgspec.convert(found, _Row).holder == self._holder
 
     async def release(self, name: str) -> None:
         """Let another take it at once; nothing when it is not held."""

@@ -12,8 +12,8 @@ from chatnode.history.schema import EPOCHS, REJECTED, WATERMARKS
 from chatnode.protocol.frames import Position
 from chatnode.rooms.ports import Watermark
 
-CONTROL: Final = "ctrl"
-"""Id of the control stream's watermark."""
+CONTROL: Final = "CTRL"
+"""Watermarks and epochs are kept by the stream's name."""
 
 
 class Progress(Struct, frozen=True):
@@ -30,7 +30,7 @@ class _Row(Struct):
 
 
 def chat_watermark(partition: int) -> str:
-    return f"chat-{partition}"
+    return f"CHAT_{partition}"
 
 
 def decode_watermark(document: Mapping[str, object]) -> Progress:
@@ -47,7 +47,7 @@ class Ledger:
         self._rejected = database[REJECTED]
 
     async def progress(self, stream: str) -> Progress | None:
-        """``stream`` as :func:`chat_watermark` or :data:`CONTROL` names it; None before its first event."""
+        """None before the stream's first event."""
         with reaching(f"read the watermark {stream}"):
             found = await self._watermarks.find_one({"_id": stream})
         return None if found is None else decode_watermark(found)
@@ -58,16 +58,16 @@ class Ledger:
         with reaching(f"advance the watermark {stream}", WRITE_S):
             await self._watermarks.update_one({"_id": stream}, advance_stages(at, watermark.hash), upsert=True)
 
-    async def epoch(self, partition: int) -> int:
-        """The highest epoch that was ever given out for a partition; 0 for none."""
-        with reaching(f"read the epoch of partition {partition}"):
-            found = await self._epochs.find_one({"_id": partition})
+    async def epoch(self, stream: str) -> int:
+        """The highest epoch that was ever given out for a stream; 0 for none."""
+        with reaching(f"read the epoch of {stream}"):
+            found = await self._epochs.find_one({"_id": stream})
         epoch = found.get("epoch") if found else 0
         return epoch if isinstance(epoch, int) else 0
 
-    async def raise_epoch(self, partition: int, epoch: int) -> None:
-        with reaching(f"raise the epoch of partition {partition}", WRITE_S):
-            await self._epochs.update_one({"_id": partition}, {"$max": {"epoch": epoch}}, upsert=True)
+    async def raise_epoch(self, stream: str, epoch: int) -> None:
+        with reaching(f"raise the epoch of {stream}", WRITE_S):
+            await self._epochs.update_one({"_id": stream}, {"$max": {"epoch": epoch}}, upsert=True)
 
     async def reject(self, stream: str, at: Position, reason: str, data: bytes) -> None:
         """Keep what could not be decoded, for people to look at."""

@@ -9,6 +9,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from chatnode.history.client import WRITE_S, Collection, Database, Document, reaching
+from chatnode.history.progress import chat_watermark
 from chatnode.history.schema import EPOCHS, MEMBERS, REVOCATIONS, ROOMS
 from chatnode.protocol.control import ControlEvent, EpochRaised, Heartbeat, Member, MemberPut, Revoked, Role, RoomPut
 from chatnode.protocol.frames import MemberChange
@@ -62,7 +63,7 @@ class ControlProjection:
                     )
                 case EpochRaised():
                     await self._epochs.update_one(
-                        {"_id": event.partition}, {"$max": {"epoch": event.epoch}}, upsert=True
+                        {"_id": chat_watermark(event.partition)}, {"$max": {"epoch": event.epoch}}, upsert=True
                     )
                 case Heartbeat():
                     pass

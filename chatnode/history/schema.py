@@ -27,7 +27,7 @@ HEADS: Final = "heads"
 WATERMARKS: Final = "watermarks"
 """``_id`` of a stream: how far it has been applied."""
 EPOCHS: Final = "epochs"
-"""``_id`` partition: the highest epoch that was ever given out."""
+"""``_id`` of a stream: the highest epoch that was ever given out."""
 RECEIPTS: Final = "receipts"
 """``_id {room, user}``: read up to here."""
 ROOMS: Final = "rooms"
@@ -103,7 +103,7 @@ VALIDATORS: Final[dict[str, Document]] = {
     ),
     HEADS: _rows("at", "hash", _id=_TEXT, at=_POSITION, hash=_TEXT, last=_POSITION, last_ts=_WHOLE),
     WATERMARKS: _rows("at", "hash", "highest", _id=_TEXT, at=_POSITION, hash=_TEXT, highest=_WHOLE),
-    EPOCHS: _rows("epoch", _id=_WHOLE, epoch=_WHOLE),
+    EPOCHS: _rows("epoch", _id=_TEXT, epoch=_WHOLE),
     RECEIPTS: _rows("at", _id=_key(room=_TEXT, user=_TEXT), at=_POSITION),
     ROOMS: _rows("kind", "title", "closed", "seq", _id=_TEXT, kind={"enum": ["course", "direct"]}, seq=_WHOLE),
     MEMBERS: _rows("role", "seq", _id=_key(room=_TEXT, user=_TEXT), role={"bsonType": ["string", "null"]}, seq=_WHOLE),

@@ -8,7 +8,7 @@ from msgspec import Struct
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
-from chatnode.history.client import WRITE_S, Collection, Database, reaching
+from chatnode.history.client import REFUSALS, WRITE_S, Collection, Database, is_refusal, reaching
 from chatnode.history.folds import (
     Claim,
     Entry,
@@ -24,6 +24,7 @@ from chatnode.history.folds import (
     settle,
 )
 from chatnode.history.schema import COMMANDS, HEADS, MESSAGES, REACTIONS
+from chatnode.protocol.envelope import Envelope
 from chatnode.protocol.frames import Position
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,10 @@ _ATTEMPTS: Final = 5
 class Written(Struct, frozen=True):
     """What a batch came to."""
 
-    effective: int
-    void: int
+    void: int = 0
+    """Copies of other events, without effect."""
+    refused: tuple[tuple[int, str], ...] = ()
+    """(seq, reason) of events that MongoDB can never hold."""
 
 
 class HistoryWriter:
@@ -48,13 +51,36 @@ class HistoryWriter:
         self._reactions = database[REACTIONS]
         self._heads = database[HEADS]
 
-    async def write(self, epoch: int, entries: Sequence[Entry]) -> Written:
-        """Returns when a majority keeps everything; :class:`chatnode.rooms.ports.Unavailable` when MongoDB is away.
+    async def write(self, epoch: int, events: Sequence[tuple[int, Envelope]]) -> Written:
+        """Write (seq, envelope) each; returns when a majority keeps everything, or says what it refused.
 
-        The claims come first: a crash after them is repaired by the same batch, which finds them to be its own.
+        Raises :class:`chatnode.rooms.ports.Unavailable` when MongoDB is away.
         """
+        entries = [Entry(seq, envelope) for seq, envelope in events]
         if not entries:
-            return Written(0, 0)
+            return Written()
+        try:
+            return Written(await self._write(epoch, entries))
+        except REFUSALS as error:
+            if not is_refusal(error):
+                raise
+            log.warning("a batch of %d events was refused, going one by one: %s", len(entries), error)
+        return await self._write_singly(epoch, entries)
+
+    async def _write_singly(self, epoch: int, entries: Sequence[Entry]) -> Written:
+        void = 0
+        refused: list[tuple[int, str]] = []
+        for entry in entries:
+            try:
+                void += await self._write(epoch, [entry])
+            except REFUSALS as error:
+                if not is_refusal(error):
+                    raise
+                refused.append((entry.seq, f"MongoDB refuses it: {error}"))
+        return Written(void, tuple(refused))
+
+    async def _write(self, epoch: int, entries: Sequence[Entry]) -> int:
+        """The claims come first: a crash after them is repaired by the same batch, which finds them to be its own."""
         with reaching(f"write {len(entries)} events", WRITE_S):
             settlement = await self.claim(epoch, entries)
             effects = effects_of(epoch, settlement)
@@ -66,10 +92,10 @@ class HistoryWriter:
                 "seq %d of epoch %d in %s is a copy of command %s of %s: void",
                 *(entry.seq, epoch, entry.envelope.room, entry.envelope.id, entry.envelope.user),
             )
-        return Written(len(settlement.effective), len(settlement.void))
+        return len(settlement.void)
 
     async def claim(self, epoch: int, entries: Sequence[Entry]) -> Settlement:
-        """First step of :meth:`write`: which of the entries count."""
+        """First step of a write: which of the entries count."""
         first = list(first_copies(entries).values())
         taken = await _upsert(self._commands, [claim_operation(epoch, entry) for entry in first])
         held = [first[index] for index in taken]

@@ -1,5 +1,6 @@
 """The writer against a real MongoDB: whatever happens on the way, pages equal the fold over the sequence."""
 
+import random
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from chatnode.history.client import Mongo
 from chatnode.history.folds import Entry, effects_of, head_operations
-from chatnode.history.progress import Ledger, chat_watermark
+from chatnode.history.progress import Ledger
 from chatnode.history.reader import MongoHistory
 from chatnode.history.schema import HEADS, MESSAGES, REACTIONS, migrate
 from chatnode.history.writer import HistoryWriter, execute
@@ -21,6 +22,7 @@ from chatnode.protocol.ids import event_hash
 from chatnode.protocol.sealing import PlainSealer
 from chatnode.rooms.ports import Watermark
 from chatnode.rooms.render import cursor_of, event_of
+from tests.integration.conftest import MongoAddress
 
 SEALER: Final = PlainSealer()
 ROOMS: Final = ("one", "two")
@@ -30,7 +32,7 @@ Placed = tuple[int, Entry]
 
 
 @pytest.fixture
-async def mongodb(mongo, database: str) -> AsyncIterator[Mongo]:
+async def mongodb(mongo: MongoAddress, database: str) -> AsyncIterator[Mongo]:
     opened = Mongo(mongo.uri, database, name="test")
     await migrate(opened.database)
     yield opened
@@ -209,7 +211,7 @@ async def test_pages_are_the_fold_over_the_sequence_whatever_two_workers_do(
     sizes=st.lists(st.integers(1, 8), min_size=1, max_size=4),
 )
 async def test_distinct_events_may_come_in_any_order(
-    mongodb: Mongo, placed: list[Placed], order, sizes: list[int]
+    mongodb: Mongo, placed: list[Placed], order: random.Random, sizes: list[int]
 ) -> None:
     run = uuid.uuid4().hex[:12]
     seen: set[tuple[str, str, str]] = set()
@@ -223,7 +225,7 @@ async def test_distinct_events_may_come_in_any_order(
     order.shuffle(shuffled)
     writer = HistoryWriter(mongodb.database)
     for epoch, batch in batches(shuffled, sizes):
-        await writer.write(epoch, batch)
+        await writer.write(epoch, [(entry.seq, entry.envelope) for entry in batch])
     reader = MongoHistory(mongodb.database, SEALER)
     for room in {entry.envelope.room for _, entry in distinct}:
         found = (await reader.page(room, limit=100)).messages

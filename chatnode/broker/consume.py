@@ -1,0 +1,235 @@
+"""Durable pull consumers, read strictly in order.
+
+A consumer hands its messages out again when an answer got lost, in another order than the stream's. Folding relies on
+order, so a :class:`Puller` checks that every delivery follows the one before, and is started anew at the watermark
+(``$JS.API.CONSUMER.RESET``, nats-server 2.14) when one does not. The acknowledgement of a message stands for all before
+it; it is sent once they are in MongoDB.
+"""
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+from msgspec import Struct
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from chatnode.broker.connection import AWAY
+from chatnode.rooms.ports import Stored, Unavailable
+
+BATCH_MAX: Final = 500
+ACK_WAIT_S: Final = 120
+_API_S: Final = 10.0
+_EXPIRES_S: Final = 20.0
+_HEARTBEAT_S: Final = 4.0
+_LINGER_S: Final = 0.003
+"""How long a batch that is not full waits for more."""
+_BATCH_BYTES: Final = 8 * 1024 * 1024
+_ACK_PREFIX: Final = "$JS.ACK."
+
+
+class Disordered(Unavailable):
+    """A delivery did not follow the one before, or the pull was lost: start anew at the watermark."""
+
+
+class _Config(Struct, frozen=True, kw_only=True):
+    durable_name: str
+    name: str
+    ack_policy: str = "all"
+    deliver_policy: str = "all"
+    ack_wait: int = ACK_WAIT_S * 10**9
+    max_ack_pending: int = 2 * BATCH_MAX
+    max_deliver: int = -1
+
+
+class _Create(Struct, frozen=True):
+    stream_name: str
+    config: _Config
+
+
+class _Reset(Struct, frozen=True):
+    seq: int
+
+
+class _Pull(Struct, frozen=True):
+    batch: int
+    max_bytes: int
+    expires: int
+    idle_heartbeat: int
+
+
+class _Error(Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _Answer(Struct):
+    error: _Error | None = None
+
+
+class Delivery(Struct, frozen=True):
+    """A message with what is needed to acknowledge it and to know the place of the next."""
+
+    stored: Stored
+    pending: int
+    """How many messages of the stream come after it."""
+    consumer_seq: int
+    ack: str
+
+
+class Puller:
+    """Messages of one stream from a sequence on, in order. Use as a context manager; one reader at a time.
+
+    At most :data:`BATCH_MAX` messages, and 8 MiB, wait here; no more are asked for before they are taken.
+    """
+
+    def __init__(self, client: Client, stream: str, consumer: str, *, start: int) -> None:
+        self._client = client
+        self._stream = stream
+        self._consumer = consumer
+        self._start = start
+        self._inbox = client.new_inbox()
+        self._subscription: Subscription | None = None
+        self._waiting: deque[Delivery] = deque()
+        self._last: Delivery | None = None
+        self._arrived = asyncio.Event()
+        self._expected = 1
+        self._open = 0
+        """Messages that the pull under way may still bring."""
+        self._pulls = 0
+        self._broken: str | None = None
+
+    async def __aenter__(self) -> Self:
+        """Create the consumer, or set it to ``start``. :class:`Unavailable` when NATS does not do so."""
+        await self._api(
+            f"CONSUMER.CREATE.{self._stream}.{self._consumer}",
+            msgspec.json.encode(_Create(self._stream, _Config(durable_name=self._consumer, name=self._consumer))),
+        )
+        await self._api(f"CONSUMER.RESET.{self._stream}.{self._consumer}", msgspec.json.encode(_Reset(self._start)))
+        try:
+            self._subscription = await self._client.subscribe(
+                f"{self._inbox}.*",
+                cb=self._receive,
+                pending_msgs_limit=4 * BATCH_MAX,
+                pending_bytes_limit=4 * _BATCH_BYTES,
+            )
+        except AWAY as error:
+            raise Unavailable(f"pulling from {self._stream}: NATS is away ({type(error).__name__})") from error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None and not self._client.is_closed:
+            try:
+                await subscription.unsubscribe()
+            except AWAY:
+                return
+
+    async def next(self, wait: float) -> list[Delivery]:
+        """Up to :data:`BATCH_MAX` messages; none after ``wait`` seconds without any.
+
+        Raises :class:`Disordered` when the puller is of no more use, :class:`Unavailable` when NATS is away.
+        """
+        if not self._waiting:
+            await self._await_first(wait)
+            if self._waiting and self._open:
+                await asyncio.sleep(_LINGER_S)
+        self._check()
+        batch = list(self._waiting)
+        self._waiting.clear()
+        if batch:
+            self._last = batch[-1]
+        return batch
+
+    async def acknowledge(self) -> None:
+        """All that was given is applied. Not waited for: what is lost comes again, and changes nothing."""
+        if self._last is None:
+            return
+        try:
+            await self._client.publish(self._last.ack, b"+ACK")
+        except AWAY as error:
+            raise Unavailable(f"acknowledging to {self._stream}: NATS is away ({type(error).__name__})") from error
+
+    async def _await_first(self, wait: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait
+        while not self._waiting and self._broken is None and loop.time() < deadline:
+            if not self._open:
+                await self._pull()
+            self._arrived.clear()
+            silence = min(deadline - loop.time(), 2.5 * _HEARTBEAT_S)
+            try:
+                async with asyncio.timeout(silence):
+                    await self._arrived.wait()
+            except TimeoutError:
+                if silence >= 2.5 * _HEARTBEAT_S:
+                    self._broken = "no sign of life from the consumer"
+
+    async def _pull(self) -> None:
+        self._check()
+        self._pulls += 1
+        request = _Pull(BATCH_MAX, _BATCH_BYTES, round(_EXPIRES_S * 1e9), round(_HEARTBEAT_S * 1e9))
+        try:
+            await self._client.publish(
+                f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
+                msgspec.json.encode(request),
+                reply=f"{self._inbox}.{self._pulls}",
+            )
+        except AWAY as error:
+            raise Unavailable(f"pulling from {self._stream}: NATS is away ({type(error).__name__})") from error
+        self._open = BATCH_MAX
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise Disordered(f"{self._stream}: {self._broken}")
+
+    async def _receive(self, message: Msg) -> None:
+        headers = message.headers or {}
+        if message.reply.startswith(_ACK_PREFIX):
+            self._take(_delivery(message, headers))
+        else:
+            self._end_pull(headers.get("Status", ""), headers.get("Description", ""), message.subject)
+        self._arrived.set()
+
+    def _take(self, delivery: Delivery) -> None:
+        if delivery.consumer_seq != self._expected:
+            self._broken = f"delivery {delivery.consumer_seq} came where {self._expected} was due"
+            return
+        self._expected += 1
+        self._open = max(0, self._open - 1)
+        self._waiting.append(delivery)
+
+    def _end_pull(self, status: str, description: str, subject: str) -> None:
+        """ADR-13: 100 is a heartbeat; 404 and 408 end a pull; so do most of 409; 503: nobody answers."""
+        if status in {"", "100"} or not subject.endswith(f".{self._pulls}"):
+            return
+        self._open = 0
+        if status not in {"404", "408"} and "MaxBytes" not in description:
+            self._broken = f"status {status} {description}".rstrip()
+
+    async def _api(self, operation: str, payload: bytes) -> None:
+        try:
+            answer = await self._client.request(f"$JS.API.{operation}", payload, timeout=_API_S)
+        except AWAY as error:
+            raise Unavailable(f"{operation}: NATS does not answer ({type(error).__name__})") from error
+        refused = msgspec.json.decode(answer.data, type=_Answer).error
+        if refused is not None:
+            raise Unavailable(f"{operation}: {refused.description} ({refused.err_code})")
+
+
+def _delivery(message: Msg, headers: dict[str, str]) -> Delivery:
+    metadata = message.metadata
+    stored = Stored(
+        message.subject,
+        metadata.sequence.stream,
+        round(metadata.timestamp.timestamp() * 1000),
+        headers,
+        message.data,
+    )
+    return Delivery(stored, metadata.num_pending, metadata.sequence.consumer, message.reply)

@@ -1,0 +1,96 @@
+"""One stream as the worker sees it: its configuration, its state, and feeds of it."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from nats.aio.client import Client
+
+from chatnode.broker.connection import AWAY
+from chatnode.broker.consume import Puller
+from chatnode.broker.direct import DirectReader
+from chatnode.broker.streams import StreamConfig, Streams
+from chatnode.broker.subjects import partition_of, room_subject, stream_name
+from chatnode.protocol.envelope import Envelope, encode_envelope
+from chatnode.protocol.ids import message_id
+from chatnode.rooms.ports import Stored, Unavailable
+
+_PUBLISH_S: Final = 5.0
+
+
+class View(Struct, frozen=True):
+    epoch: int
+    first_seq: int
+    last_seq: int
+
+
+class NatsEventStream:
+    """Implements :class:`chatnode.worker.ports.EventStream`.
+
+    ``configure(epoch, first_seq)`` gives the configuration that the stream is to have.
+    """
+
+    def __init__(self, client: Client, name: str, consumer: str, configure: Callable[[int, int], StreamConfig]) -> None:
+        self.name = name
+        self._client = client
+        self._consumer = consumer
+        self._configure = configure
+        self._streams = Streams(client)
+        self._reader = DirectReader(client)
+
+    async def view(self) -> View | None:
+        found = await self._streams.find(self.name)
+        return None if found is None else View(found.epoch, found.state.first_seq, found.state.last_seq)
+
+    async def at(self, seq: int) -> Stored | None:
+        return await self._reader.at(self.name, seq)
+
+    async def open(self, *, epoch: int, first_seq: int) -> None:
+        await self._streams.ensure(self._configure(epoch, first_seq))
+
+    async def close(self) -> None:
+        await self._streams.close(self._configure(0, 0))
+
+    async def drop_below(self, seq: int, *, subject: str | None = None) -> int:
+        return await self._streams.purge_below(self.name, seq, subject=subject)
+
+    async def first_since(self, ts: int) -> int | None:
+        return await self._streams.first_since(self.name, datetime.fromtimestamp(ts / 1000, UTC))
+
+    def feed(self, start: int) -> Puller:
+        return Puller(self._client, self.name, self._consumer, start=start)
+
+
+class _PubError(Struct):
+    err_code: int = 0
+    description: str = ""
+
+
+class _PubAck(Struct):
+    seq: int = 0
+    error: _PubError | None = None
+
+
+class EnvelopePublisher:
+    """Stores single events of the system in their rooms' streams: :class:`chatnode.worker.ports.EventSink`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def publish(self, envelope: Envelope) -> None:
+        headers = {
+            "Nats-Msg-Id": message_id(envelope.user, envelope.id),
+            "Nats-Expected-Stream": stream_name(partition_of(envelope.room)),
+        }
+        if envelope.traceparent is not None:
+            headers["traceparent"] = envelope.traceparent
+        subject = room_subject(envelope.room)
+        try:
+            answer = await self._client.request(subject, encode_envelope(envelope), timeout=_PUBLISH_S, headers=headers)
+        except AWAY as error:
+            raise Unavailable(f"storing {subject}: NATS does not answer ({type(error).__name__})") from error
+        refused = msgspec.json.decode(answer.data, type=_PubAck).error
+        if refused is not None:
+            raise Unavailable(f"storing {subject}: {refused.description} ({refused.err_code})")

@@ -1,0 +1,282 @@
+"""Carries one stream into MongoDB: lease, look, feed, apply, acknowledge, advance.
+
+Order: events are applied from the watermark on, each batch after the one before. Whatever fails ends the session; the
+next one begins at the watermark again, and what was applied twice changes nothing.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from chatnode.rooms.ports import Stored, Unavailable, Watermark
+from chatnode.telemetry.logs import about
+from chatnode.worker.epochs import Create, Keep, Observed, Raise, Recorded, decide
+from chatnode.worker.ports import EventStream, Feed, Leases, Ledger, StreamView
+
+log = logging.getLogger(__name__)
+
+WAIT_S: Final = 1.0
+"""How long a feed is waited on before the lease and the stop are looked at again."""
+_BACKOFF_MAX_S: Final = 5.0
+
+
+class Job(Protocol):
+    """What is done with the events of one stream."""
+
+    def hash_of(self, stored: Stored) -> str:
+        """Tells an event from another one at the same sequence; ``0`` where that cannot be told."""
+        ...
+
+    async def apply(self, epoch: int, batch: Sequence[Stored]) -> None:
+        """All of it is in MongoDB when this returns; repeating it changes nothing."""
+        ...
+
+    async def raised(self, epoch: int) -> None:
+        """The stream is in a new epoch; whoever reads it has to learn of that."""
+        ...
+
+
+class Gauges(Protocol):
+    """What is shown of one stream."""
+
+    def held(self, held: bool) -> None: ...
+    def applied(self, epoch: int, seq: int, behind: int) -> None: ...
+    def redelivered(self, count: int) -> None: ...
+    def missing(self, count: int) -> None: ...
+    def failed(self, operation: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """Seconds."""
+
+    renew: float = 5.0
+    check: float = 10.0
+    idle: float = 2.0
+    """Between attempts to get a lease that another holds."""
+
+
+RHYTHM: Final = Rhythm()
+
+
+@dataclass(slots=True)
+class _Session:
+    epoch: int
+    start: int
+    """First sequence that is wanted."""
+    drain: Raise | None = None
+    drain_to: int = 0
+    """With ``drain``: the closed stream's last sequence."""
+
+
+class StreamWorker:
+    """Owns one stream while it holds its lease. ``clock`` gives monotonic seconds."""
+
+    def __init__(
+        self,
+        stream: EventStream,
+        job: Job,
+        *,
+        ledger: Ledger,
+        leases: Leases,
+        gauges: Gauges,
+        clock: Callable[[], float],
+        rhythm: Rhythm = RHYTHM,
+    ) -> None:
+        self._stream = stream
+        self._job = job
+        self._ledger = ledger
+        self._leases = leases
+        self._gauges = gauges
+        self._clock = clock
+        self._rhythm = rhythm
+        self._renewed_at = 0.0
+        self._checked_at = 0.0
+        self._verify = False
+        self.watermark = Watermark(0, 0)
+        """As of this worker's last session."""
+        self.holding = False
+
+    @property
+    def name(self) -> str:
+        return self._stream.name
+
+    def verify(self) -> None:
+        """Something happened to the stream: compare it with MongoDB before going on."""
+        self._verify = True
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until ``stop``; the batch in hand is finished, and the lease given back."""
+        failures = 0
+        try:
+            while not stop.is_set():
+                try:
+                    if await self._renew():
+                        await self._work(stop)
+                        failures = 0
+                    else:
+                        await _pause(stop, self._rhythm.idle)
+                except Unavailable as error:
+                    failures += 1
+                    log.warning("%s: %s", self.name, error, extra=about(count=failures))
+                    self._gauges.failed("session")
+                    await _pause(stop, min(0.1 * 2**failures, _BACKOFF_MAX_S) * random.uniform(0.5, 1))  # noqa: S311
+        finally:
+            await self._give_back()
+
+    async def _renew(self) -> bool:
+        now = self._clock()
+        self.holding = await self._leases.take(self.name)
+        if self.holding:
+            self._renewed_at = now
+        self._gauges.held(self.holding)
+        return self.holding
+
+    async def _give_back(self) -> None:
+        if not self.holding:
+            return
+        self.holding = False
+        self._gauges.held(False)
+        try:
+            await self._leases.release(self.name)
+        except Unavailable as error:
+            log.info("%s: the lease runs out by itself: %s", self.name, error)
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        """One session: ends with the stop, with the lease, or when the stream has to be looked at anew."""
+        self._verify = False
+        session = await self._begin()
+        if session.drain is not None and session.drain_to < session.start:
+            await self._finish_drain(session.drain)
+            return
+        async with self._stream.feed(session.start) as feed:
+            while not stop.is_set():
+                if self._clock() - self._renewed_at >= self._rhythm.renew and not await self._renew():
+                    log.warning("%s: another worker has taken over", self.name)
+                    return
+                if (self._verify or self._check_due()) and not await self._still(session):
+                    return
+                await self._step(session, feed)
+                if session.drain is not None and self.watermark.seq >= session.drain_to:
+                    await self._finish_drain(session.drain)
+                    return
+
+    async def _step(self, session: _Session, feed: Feed) -> None:
+        arrivals = await feed.next(WAIT_S)
+        if not arrivals:
+            self._gauges.applied(session.epoch, self.watermark.seq, 0)
+            return
+        fresh = [arrival.stored for arrival in arrivals if arrival.stored.seq > self.watermark.seq]
+        if len(fresh) < len(arrivals):
+            self._gauges.redelivered(len(arrivals) - len(fresh))
+        if fresh:
+            await self._job.apply(session.epoch, fresh)
+            last = fresh[-1]
+            self.watermark = Watermark(session.epoch, last.seq, self._job.hash_of(last))
+        await feed.acknowledge()
+        await self._ledger.advance(self.name, self.watermark)
+        self._gauges.applied(session.epoch, self.watermark.seq, arrivals[-1].pending)
+
+    async def _begin(self) -> _Session:
+        """Look at the stream, and bring it and the epochs to where events can be applied."""
+        recorded, observed = await self._look()
+        self._checked_at = self._clock()
+        decision = decide(recorded, observed)
+        match decision:
+            case Create(epoch, first_seq):
+                await self._enter(epoch, first_seq, announce=epoch > 1)
+                await self._begin_at(Watermark(epoch, first_seq - 1))
+                return _Session(epoch, first_seq)
+            case Keep(epoch, missing):
+                news = observed is None or observed.epoch != epoch or recorded.epoch != epoch
+                await self._enter(epoch, 0, announce=news and epoch > 1)
+                self._gauges.missing(len(missing))
+                if missing:
+                    log.error(
+                        "%s: history_gap: %d to %d were purged before they were applied",
+                        *(self.name, missing.start, missing.stop - 1),
+                        extra=about(epoch=epoch, seq=missing.start, count=len(missing)),
+                    )
+                self.watermark = recorded.watermark or Watermark(epoch, 0)
+                return _Session(epoch, max(self.watermark.seq + 1, missing.stop))
+            case Raise():
+                return await self._raise(decision)
+
+    async def _raise(self, decision: Raise) -> _Session:
+        log.error(
+            "%s: %s: epoch %d begins, all that it holds is applied again",
+            *(self.name, decision.reason, decision.epoch),
+            extra=about(epoch=decision.epoch),
+        )
+        if decision.continue_from is None:
+            await self._enter(decision.epoch, 0, announce=True)
+            await self._begin_at(Watermark(decision.epoch, decision.reapply_from - 1))
+            return _Session(decision.epoch, decision.reapply_from)
+        await self._stream.close()
+        await self._ledger.raise_epoch(self.name, decision.epoch)
+        view = await self._require_view()
+        await self._begin_at(Watermark(decision.epoch, view.first_seq - 1))
+        return _Session(decision.epoch, view.first_seq, decision, view.last_seq)
+
+    async def _finish_drain(self, drain: Raise) -> None:
+        """Everything that the closed stream held is applied: go on above all sequences that were ever used."""
+        if drain.continue_from is None:
+            return
+        await self._begin_at(Watermark(drain.epoch, drain.continue_from - 1))
+        await self._stream.drop_below(drain.continue_from)
+        await self._enter(drain.epoch, 0, announce=True)
+        log.warning("%s: goes on from %d in epoch %d", self.name, drain.continue_from, drain.epoch)
+
+    async def _enter(self, epoch: int, first_seq: int, *, announce: bool) -> None:
+        """MongoDB first: an epoch that was given out once is never given out again. The stream last: until its metadata
+        tell the epoch, all of this is done again."""
+        await self._ledger.raise_epoch(self.name, epoch)
+        if announce:
+            await self._job.raised(epoch)
+        await self._stream.open(epoch=epoch, first_seq=first_seq)
+
+    async def _begin_at(self, watermark: Watermark) -> None:
+        await self._ledger.advance(self.name, watermark)
+        self.watermark = watermark
+
+    async def _still(self, session: _Session) -> bool:
+        """Whether the stream is the one that the session began with."""
+        self._verify = False
+        self._checked_at = self._clock()
+        if session.drain is not None:
+            return True
+        recorded, observed = await self._look()
+        decision = decide(recorded, observed)
+        return decision == Keep(session.epoch) and observed is not None and observed.epoch == session.epoch
+
+    def _check_due(self) -> bool:
+        return self._clock() - self._checked_at >= self._rhythm.check
+
+    async def _look(self) -> tuple[Recorded, Observed | None]:
+        progress = await self._ledger.progress(self.name)
+        epoch = await self._ledger.epoch(self.name)
+        mark = progress.watermark if progress else None
+        recorded = Recorded(mark, progress.highest if progress else 0, epoch)
+        view = await self._stream.view()
+        if view is None:
+            return recorded, None
+        found = await self._stream.at(mark.seq) if mark and view.first_seq <= mark.seq <= view.last_seq else None
+        seen = None if found is None else self._job.hash_of(found)
+        return recorded, Observed(view.epoch, view.first_seq, view.last_seq, seen)
+
+    async def _require_view(self) -> StreamView:
+        view = await self._stream.view()
+        if view is None:
+            raise Unavailable(f"{self.name} has just been deleted")
+        return view
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
