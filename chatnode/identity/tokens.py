@@ -15,6 +15,7 @@ from chatnode.protocol.errors import ErrorCode, ProtocolError
 from chatnode.settings import Settings
 
 __all__ = [
+    "LOCAL_ISSUER",
     "Identity",
     "KeyVerifier",
     "SecretVerifier",

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Final, Literal, Self
 
 from chatnode.identity.tokens import TokenIssuer, issuer_for
-from chatnode.identity.tokens import LOCAL_ISSUER
 from chatnode.local.chat_process import ChatProcess, Ports
 from chatnode.local.children import Server, ServerError, describe_exit
 from chatnode.local.data_folder import DataFolder, open_data_folder

@@ -70,7 +70,7 @@ def decode_command(data: bytes | str) -> Command:
     try:
         command = _COMMANDS.decode(octets)
     except msgspec.ValidationError as error:
-        message, field = _explain(str(error))
+        message, field = explain_invalid(error)
         raise ProtocolError(ErrorCode.INVALID, message, command=_read_id(octets), field=field) from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ProtocolError(ErrorCode.INVALID, f"not a JSON object: {error}", command=_read_id(octets)) from error
@@ -95,7 +95,9 @@ def _check_anchors(command: History) -> None:
         raise ProtocolError(ErrorCode.INVALID, message, command=command.id, field=anchors[1])
 
 
-def _explain(text: str) -> tuple[str, str | None]:
+def explain_invalid(error: msgspec.ValidationError) -> tuple[str, str | None]:
+    """What is wrong, in words for the peer, and the field that it is about."""
+    text = str(error)
     path = _PATH.search(text)
     words = text[: path.start()] if path else text
     parent = (path[1] or path[2] or "") if path else ""
