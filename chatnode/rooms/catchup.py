@@ -156,7 +156,9 @@ class CatchUp:
 
         def void(event: StoredEvent) -> bool:
             first = recorded.get((event.sender, event.id))
-            return first is not None and (first.epoch, first.seq) < (event.epoch, event.seq)
+            if first is None or first.room != event.room:
+                return False
+            return (first.epoch, first.seq) < (event.epoch, event.seq)
 
         return [event for event in events if not void(event)]
 
