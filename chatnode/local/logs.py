@@ -100,7 +100,7 @@ def _of_ours(line: str) -> str | None:
     except msgspec.DecodeError:
         return None if line.startswith(_TRACEBACK) else line.rstrip()[:2000] or None
     level = str(entry.get("level", "info"))
-    if level == "debug":
+    if level == "debug" or (level == "info" and str(entry.get("logger", "")).startswith("uvicorn")):
         return None
     pairs = [f"{key}={_short(value)}" for key, value in entry.items() if key not in _HIDDEN]
     exception = str(entry.get("error", "")).strip().rpartition("\n")[2]

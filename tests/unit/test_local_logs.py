@@ -34,6 +34,8 @@ SHOWN: list[tuple[Role, str, str | None]] = [
         '{"level":"error","message":"lost","error":"Traceback\\n  File\\nOSError: gone"}',
         "error: lost (OSError: gone)",
     ),
+    ("node", '{"level":"info","logger":"uvicorn.error","message":"Started server process"}', None),
+    ("node", '{"level":"error","logger":"uvicorn.error","message":"bad"}', "error: bad"),
     ("node", '{"level":"debug","message":"detail"}', None),
     ("worker", "chatcluster: CHAT_PORT='x': a whole number", "chatcluster: CHAT_PORT='x': a whole number"),
     ("worker", "Traceback (most recent call last):", None),
