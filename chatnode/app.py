@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -22,6 +23,8 @@ from chatnode.settings import Settings
 from chatnode.telemetry.admin import QuietServer, admin_app, serve_admin
 from chatnode.telemetry.metrics import NodeMetrics
 from chatnode.telemetry.traces import Tracing
+from chatnode.transports import demo, pages, rest
+from chatnode.transports.http import EXCEPTION_HANDLERS
 from chatnode.transports.websocket.channel import SocketLimits
 from chatnode.transports.websocket.host import SocketHost
 from chatnode.transports.websocket.http import guarded_http
@@ -166,7 +169,18 @@ async def _serve(node: Node, host: SocketHost, listener: socket.socket) -> Async
 
 
 def http_app(node: Node) -> Starlette:
-    return Starlette(routes=[])
+    services = rest.RestServices(
+        verifier=node.verifier,
+        rights=node.rights,
+        control=node.control,
+        reach=node.feed.reach,
+        page=node.catch_up.page,
+        suspended=node.feed.suspended,
+        now_ms=wall_ms,
+        draw_id=lambda: secrets.token_urlsafe(12),
+    )
+    routes = [*rest.routes(services), *demo.routes(node.settings, wall_ms), *pages.routes()]
+    return Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
 
 
 def _limits(settings: Settings) -> SocketLimits:
