@@ -233,7 +233,7 @@ class LocalCluster:
         self._notify(Starting(name))
         began = time.monotonic()
         await server.start()
-        self._notify(Ready(name, time.monotonic() - began, f"127.0.0.1:{server.port}"))
+        self._notify(Ready(name, time.monotonic() - began, f"127.0.0.1:{server.port}", server.pid))
 
     async def _watch(self, name: str, server: Server) -> None:
         """Start a child again whenever it dies, until that is hopeless."""

@@ -16,8 +16,8 @@ def say(notice: Notice) -> tuple[str, str]:
     match notice:
         case Starting(name):
             return name, "starting"
-        case Ready(name, seconds, where):
-            return name, f"ready on {where} ({seconds:.1f} s)"
+        case Ready(name, seconds, where, pid):
+            return name, f"ready on {where}, process {pid} ({seconds:.1f} s)"
         case Died(name, how, again_s):
             return name, f"ended with {how}; starting it again in {again_s:g} s"
         case Stopped(name, willingly):

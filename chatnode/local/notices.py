@@ -16,6 +16,7 @@ class Ready:
     seconds: float
     """Since it was started."""
     where: str
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)

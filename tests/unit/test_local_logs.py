@@ -90,7 +90,7 @@ def test_notices_are_lines_with_a_name() -> None:
     console = Console(stream)
     for notice in (
         Starting("mongod"),
-        Ready("mongod", 1.26, "127.0.0.1:5"),
+        Ready("mongod", 1.26, "127.0.0.1:5", 17),
         Said("node-1", "serving"),
         Died("node-1", "SIGKILL", 0.5),
         Stopped("node-1", willingly=True),
@@ -99,7 +99,7 @@ def test_notices_are_lines_with_a_name() -> None:
         console.notify(notice)
     assert [line.strip() for line in stream.getvalue().splitlines()] == [
         "mongod │ starting",
-        "mongod │ ready on 127.0.0.1:5 (1.3 s)",
+        "mongod │ ready on 127.0.0.1:5, process 17 (1.3 s)",
         "node-1 │ serving",
         "node-1 │ ended with SIGKILL; starting it again in 0.5 s",
         "node-1 │ stopped",
@@ -118,9 +118,9 @@ def test_a_terminal_shows_what_is_awaited_until_it_is_ready() -> None:
     console.notify(Starting("mongod"))
     console.notify(Starting("nats-server"))
     assert "waiting for mongod, nats-server…" in stream.getvalue()
-    console.notify(Ready("mongod", 1.0, "here"))
+    console.notify(Ready("mongod", 1.0, "here", 1))
     assert "waiting for nats-server…" in stream.getvalue().rpartition("ready")[2]
-    console.notify(Ready("nats-server", 1.0, "here"))
+    console.notify(Ready("nats-server", 1.0, "here", 1))
     assert "waiting" not in stream.getvalue().rpartition("ready")[2]
 
 
