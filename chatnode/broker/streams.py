@@ -164,7 +164,7 @@ def closed_subjects(config: StreamConfig) -> tuple[str, ...]:
 
 def differences(wanted: StreamConfig, found: StreamFound) -> dict[str, msgspec.Raw]:
     """The fields of ``found`` that have to change, with their new values; :class:`StreamConflict` where they cannot."""
-    plain = msgspec.to_builtins(wanted)
+    plain = msgspec.json.decode(msgspec.json.encode(wanted), type=dict[str, object])
     held = {name: msgspec.json.decode(raw) for name, raw in found.config.items()}
     fixed = [f"{name} is {held.get(name)!r}, not {plain[name]!r}" for name in _FIXED if held.get(name) != plain[name]]
     if fixed:

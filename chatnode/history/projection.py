@@ -31,9 +31,8 @@ class _MemberRow(Struct, frozen=True):
 
 
 class MembersChanged(Struct, frozen=True):
-    """What a control event changed in a room's list of members, in the event's order."""
+    """What a control event changed in its room's list of members, in the event's order."""
 
-    room: str
     changes: tuple[MemberChange, ...]
 
 
@@ -75,7 +74,7 @@ class ControlProjection:
 
     async def _put_members(self, seq: int, room: str, changes: list[MemberChange]) -> MembersChanged | None:
         changed = [change for change in changes if await self._put_member(seq, room, change)]
-        return MembersChanged(room, tuple(changed)) if changed else None
+        return MembersChanged(tuple(changed)) if changed else None
 
     async def _put_member(self, seq: int, room: str, change: MemberChange) -> bool:
         """Whether it made a difference: to what was there before it, not to what is there now."""

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from chatnode.protocol.control import ControlEvent, Heartbeat, decode_control
+from chatnode.protocol.control import ControlEvent, Heartbeat, MemberPut, RoomPut, decode_control
 from chatnode.protocol.envelope import SYSTEM_USER, Envelope
 from chatnode.protocol.frames import MemberChange, Position
 from chatnode.rooms.ports import Stored
@@ -23,21 +23,29 @@ _AT_ONCE: Final = 50
 """Member events that are on their way together."""
 
 
-def member_events(seq: int, event: ControlEvent, room: str, changes: Sequence[MemberChange]) -> list[Envelope]:
-    """What is told to the room; the same ids whenever the control event comes again."""
+def member_events(seq: int, event: RoomPut | MemberPut, changes: Sequence[MemberChange]) -> list[Envelope]:
+    """What is told to the room. A member's event has the same id whenever the control event comes again, whatever else
+    that changes then."""
     return [
         Envelope(
             kind="member",
-            room=room,
+            room=event.room,
             user=SYSTEM_USER,
-            id=f"ctl-{seq}" if len(changes) == 1 else f"ctl-{seq}-{number}",
+            id=_event_id(seq, event, change.user),
             ts=event.ts,
             digest=_digest(change),
             change=change,
             actor=event.actor,
         )
-        for number, change in enumerate(changes)
+        for change in changes
     ]
+
+
+def _event_id(seq: int, event: RoomPut | MemberPut, user: str) -> str:
+    if isinstance(event, MemberPut) or len(event.members) == 1:
+        return f"ctl-{seq}"
+    number = next(index for index, member in enumerate(event.members) if member.user == user)
+    return f"ctl-{seq}-{number}"
 
 
 def _digest(change: MemberChange) -> str:
@@ -88,8 +96,8 @@ class ControlJob:
         span = self._tracing.begin(Step.CONTROL_APPLY, stored.headers.get("traceparent"), {"seq": stored.seq})
         try:
             changed = await self._projection.apply(stored.seq, event)
-            if changed is not None:
-                events = member_events(stored.seq, event, changed.room, changed.changes)
+            if changed is not None and isinstance(event, RoomPut | MemberPut):
+                events = member_events(stored.seq, event, changed.changes)
                 for start in range(0, len(events), _AT_ONCE):
                     await asyncio.gather(*map(self._rooms.publish, events[start : start + _AT_ONCE]))
         except BaseException as error:

@@ -122,8 +122,6 @@ class HistorySink(Protocol):
 
 class MembersChanged(Protocol):
     @property
-    def room(self) -> str: ...
-    @property
     def changes(self) -> Sequence[MemberChange]: ...
 
 
