@@ -30,6 +30,7 @@ export type TimerName =
   | "list"
   | `outbox ${string}`
   | `follow ${string}`
+  | `presence ${string}`
   | `typing ${string}`;
 
 

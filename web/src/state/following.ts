@@ -7,7 +7,7 @@ import { amend, foldEvent, indexOf, mergePage } from "./fold";
 import type { Room } from "./model";
 import { settle, settleOwn, settlePage } from "./outbox";
 import { activityOf } from "./select";
-import { memberChanged, removeRoom } from "./rooms";
+import { askPresence, memberChanged, removeRoom } from "./rooms";
 import { laterOf, positionKey } from "./positions";
 import { without } from "./record";
 import type { Turn } from "./turn";
@@ -61,7 +61,7 @@ export function subscribed(turn: Turn, roomId: string, answer: Subscribed): void
   turn.setRoom(roomId, { following: "live" });
   if (answer.recovered !== true) replacePage(turn, roomId, answer);
   for (const receipt of answer.receipts ?? []) receiptArrived(turn, roomId, receipt);
-  turn.ask({ type: "presence", id: turn.env.id(), room: roomId }, { about: "presence", room: roomId });
+  askPresence(turn, roomId);
   if (room.members === null) turn.emit({ do: "listMembers", room: roomId });
   followMore(turn);
 }

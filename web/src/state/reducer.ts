@@ -142,13 +142,16 @@ function ring(turn: Turn, name: TimerName): void {
 }
 
 function ringRoom(turn: Turn, name: Extract<TimerName, `${string} ${string}`>): void {
-  const [what, room] = name.split(" ", 2) as ["outbox" | "follow" | "typing", string];
+  const [what, room] = name.split(" ", 2) as ["outbox" | "follow" | "presence" | "typing", string];
   switch (what) {
     case "outbox":
       outbox.resume(turn, room);
       break;
     case "follow":
       following.followAgain(turn, room);
+      break;
+    case "presence":
+      rooms.askPresence(turn, room);
       break;
     case "typing":
       rooms.typingExpired(turn, room);
@@ -235,7 +238,9 @@ function refuse(turn: Turn, refusal: Refusal): void {
   switch (question?.about) {
     case undefined:
     case "connect":
+      break;
     case "presence":
+      if (refusal.retryable) turn.emit({ do: "start", timer: `presence ${question.room}`, after: retryAfter(refusal) });
       break;
     case "ping":
       if (!turn.isAsked("ping")) turn.emit({ do: "cancel", timer: "pong" });
@@ -259,4 +264,9 @@ function refuse(turn: Turn, refusal: Refusal): void {
       outbox.refused(turn, question.room, refusal);
       break;
   }
+}
+
+/** Milliseconds until a refused question is put again. */
+function retryAfter(refusal: Refusal): number {
+  return Math.round((refusal.retry_after ?? 2) * 1000);
 }

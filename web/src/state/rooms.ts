@@ -97,6 +97,11 @@ export function memberChanged(turn: Turn, roomId: string, change: MemberChange):
   if (change.user === turn.state.me.user && change.role !== null) turn.setRoom(roomId, { role: change.role });
 }
 
+export function askPresence(turn: Turn, roomId: string): void {
+  if (!turn.connected || turn.room(roomId)?.following !== "live") return;
+  turn.ask({ type: "presence", id: turn.env.id(), room: roomId }, { about: "presence", room: roomId });
+}
+
 export function presenceTold(turn: Turn, roomId: string, ack: Ack): void {
   turn.setRoom(roomId, { online: ack.online ?? null, onlineCount: ack.count ?? ack.online?.length ?? 0 });
 }

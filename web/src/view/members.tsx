@@ -82,6 +82,8 @@ function MemberRow({ member, state, room, write }: RowProps): JSX.Element {
   const name = member.name || state.names[member.user] || member.user;
   const present = room.online?.includes(member.user) ?? false;
   const mine = member.user === state.me.user;
+  // Learners do not write to each other in private; the node decides, this only spares a refusal.
+  const mayWrite = !mine && room.kind === "course" && (room.role !== "learner" || member.role !== "learner");
   return (
     <li>
       <Avatar user={member.user} name={name} {...(room.online === null ? {} : { present })} />
@@ -95,7 +97,7 @@ function MemberRow({ member, state, room, write }: RowProps): JSX.Element {
           {room.online !== null && <> · {present ? words.online : words.away}</>}
         </p>
       </div>
-      {!mine && room.kind === "course" && (
+      {mayWrite && (
         <button type="button" class="icon-button" aria-label={words.writeTo(name)} title={words.writeTo(name)} onClick={() => void write(member.user)}>
           <Icon name="message" />
         </button>

@@ -1,0 +1,220 @@
+import { describe, expect, it } from "vitest";
+import { WINDOW } from "../src/state/outbox";
+import { linesOf } from "../src/state/select";
+import { at, event, ME, message, ROOM, sent, World } from "./world";
+
+const stages = (world: World): readonly string[] => world.room.outbox.map((entry) => entry.stage);
+const marks = (world: World): readonly string[] => linesOf(world.room, ME).map((line) => line.mark);
+
+describe("a message on its way", () => {
+  it("is durable before its first attempt", () => {
+    const world = World.following();
+    const effects = world.act({ type: "wrote", room: ROOM, text: "Bonjour", replyTo: null });
+    expect(effects.map((effect) => effect.do)).toEqual(["keep"]);
+    expect(stages(world)).toEqual(["storing"]);
+    world.keep();
+    expect(world.frames("send")).toHaveLength(1);
+    expect(world.last("send")).toEqual({ type: "send", id: world.room.outbox[0]?.id, room: ROOM, text: "Bonjour" });
+  });
+
+  it("is pending at once, sent with the ack, and in the timeline with the event", () => {
+    const world = World.following();
+    const id = world.write("Bonjour");
+    expect(marks(world)).toEqual(["pending"]);
+    const effects = world.act({
+      type: "frameArrived",
+      number: world.state.connection.number,
+      frame: { type: "ack", id, room: ROOM, epoch: 1, seq: 101, ts: 1 },
+    });
+    expect(effects).toContainEqual({ do: "drop", id });
+    expect(marks(world)).toEqual(["sent"]);
+    world.hear(event("message", 101, { text: "Bonjour", sender: ME, id }));
+    expect(world.room.outbox).toEqual([]);
+    expect(world.room.timeline.map((each) => each.text)).toEqual(["Bonjour"]);
+  });
+
+  it("needs no ack once its event was seen", () => {
+    const world = World.following();
+    const id = world.write("Bonjour");
+    world.hear(event("message", 101, { text: "Bonjour", sender: ME, id }));
+    expect(world.room.outbox).toEqual([]);
+    expect(world.effects).toContainEqual({ do: "drop", id });
+    world.hear({ type: "ack", id, room: ROOM, epoch: 1, seq: 101, ts: 1 });
+    expect(linesOf(world.room, ME)).toHaveLength(1);
+  });
+
+  it("keeps its key from pending to stored", () => {
+    const world = World.following();
+    const id = world.write("Bonjour");
+    const before = linesOf(world.room, ME)[0]?.key;
+    world.hear(event("message", 101, { text: "Bonjour", sender: ME, id }));
+    expect(linesOf(world.room, ME)[0]?.key).toBe(before);
+  });
+
+  it("waits while nobody is connected", () => {
+    const world = World.following();
+    world.close(1006);
+    world.write("Plus tard");
+    expect(world.frames("send")).toHaveLength(0);
+    expect(stages(world)).toEqual(["queued"]);
+    world.act({ type: "connectNow" });
+    world.welcome();
+    expect(world.frames("send")).toHaveLength(1);
+  });
+
+  it("goes again with the same id and again: true after a lost connection", () => {
+    const world = World.following();
+    const id = world.write("Bonjour");
+    expect(world.last("send")).not.toHaveProperty("again");
+    world.close(1006);
+    world.act({ type: "connectNow" });
+    world.welcome();
+    expect(world.frames("send")).toHaveLength(2);
+    expect(world.last("send")).toMatchObject({ id, again: true });
+  });
+
+  it("survives a reload, again: true because an attempt may have been made", () => {
+    const before = World.following();
+    const id = before.write("Bonjour");
+    const world = new World();
+    world.act({ type: "started", entries: before.room.outbox });
+    world.welcome();
+    expect(world.frames("send")).toHaveLength(0);
+    world.act({ type: "roomsListed", rooms: [{ room: ROOM, kind: "course", title: "Python", closed: false, role: "learner", last_ts: 0, unread: 0 }] });
+    expect(world.last("send")).toMatchObject({ id, text: "Bonjour", again: true });
+  });
+});
+
+describe("the order of a room", () => {
+  it("has a bounded number of commands under way", () => {
+    const world = World.following();
+    const ids = Array.from({ length: WINDOW + 3 }, (_, n) => world.write(`n° ${n}`));
+    expect(world.frames("send")).toHaveLength(WINDOW);
+    world.hear({ type: "ack", id: ids[0] ?? "", room: ROOM, epoch: 1, seq: 101, ts: 1 });
+    expect(world.frames("send").map((frame) => frame.id)).toEqual(ids.slice(0, WINDOW + 1));
+  });
+
+  it("does not let a durable command overtake one that is not durable yet", () => {
+    const world = World.following();
+    world.act({ type: "wrote", room: ROOM, text: "a", replyTo: null });
+    world.write("b");
+    expect(world.frames("send")).toHaveLength(0);
+    world.act({ type: "entryKept", room: ROOM, id: world.room.outbox[0]?.id ?? "" });
+    expect(world.frames("send").map((frame) => ("text" in frame ? frame.text : ""))).toEqual(["a", "b"]);
+  });
+
+  it("goes again from the head once every reply to a failed run is in and the wait is over", () => {
+    const world = World.following();
+    const [a, b, c] = [world.write("a"), world.write("b"), world.write("c")];
+    world.refuse(a, "unavailable", true, 2);
+    expect(world.timers()).toContainEqual([`outbox ${ROOM}`, 2000]);
+    world.refuse(b, "out_of_order", true, 0.1);
+    expect(world.ring(`outbox ${ROOM}`)).toEqual([]);
+    const frames = world.refuse(c, "out_of_order", true, 0.1);
+    expect(frames).toEqual([]);
+    const again = world.ring(`outbox ${ROOM}`);
+    expect(again.map((frame) => frame.id)).toEqual([a, b, c]);
+    expect(again.every((frame) => "again" in frame && frame.again)).toBe(true);
+  });
+
+  it("begins a longer and longer wait at each refusal", () => {
+    const world = World.following();
+    world.random = 0.999;
+    const id = world.write("a");
+    const waits = [0, 1, 2].map(() => {
+      world.refuse(id, "unavailable", true);
+      const wait = world.timers().at(-1)?.[1];
+      world.ring(`outbox ${ROOM}`);
+      return wait;
+    });
+    expect(waits).toEqual([1998, 3996, 7992]);
+    expect(marks(world)).toEqual(["retrying"]);
+  });
+
+  it("goes on past a command that was refused for good", () => {
+    const world = World.following();
+    const [a, b] = [world.write("a"), world.write("b")];
+    world.refuse(a, "forbidden", false);
+    world.hear({ type: "ack", id: b, room: ROOM, epoch: 1, seq: 101, ts: 1 });
+    expect(stages(world)).toEqual(["failed", "sent"]);
+    expect(world.room.outbox[0]?.problem).toBe("forbidden");
+  });
+});
+
+describe("what failed", () => {
+  it("is kept as failed, and goes again with the same id when the person asks", () => {
+    const world = World.following();
+    const id = world.write("a");
+    world.refuse(id, "room_closed", false);
+    expect(world.effects.at(-1)).toMatchObject({ do: "keep", entry: { id, stage: "failed", problem: "room_closed" } });
+    const frames = sent(world.act({ type: "retried", room: ROOM, id }));
+    expect(frames).toEqual([{ type: "send", id, room: ROOM, text: "a", again: true }]);
+  });
+
+  it("can be thrown away", () => {
+    const world = World.following();
+    const id = world.write("a");
+    world.refuse(id, "forbidden", false);
+    expect(world.act({ type: "discarded", room: ROOM, id })).toContainEqual({ do: "drop", id });
+    expect(world.room.outbox).toEqual([]);
+  });
+
+  it("cannot be thrown away while it may have been stored", () => {
+    const world = World.following();
+    const id = world.write("a");
+    world.act({ type: "discarded", room: ROOM, id });
+    expect(stages(world)).toEqual(["flying"]);
+  });
+
+  it("gets a new id where the old one names something else", () => {
+    const world = World.following();
+    const id = world.write("a");
+    world.refuse(id, "id_reused", false);
+    const fresh = world.keep();
+    expect(fresh).not.toBe(id);
+    expect(world.last("send")).toEqual({ type: "send", id: fresh, room: ROOM, text: "a" });
+  });
+
+  it("cuts the wait short when the person asks to try again", () => {
+    const world = World.following();
+    const id = world.write("a");
+    world.refuse(id, "unavailable", true, 20);
+    expect(sent(world.act({ type: "retried", room: ROOM, id }))).toMatchObject([{ id, again: true }]);
+  });
+});
+
+describe("changes of messages", () => {
+  const page = [message(90, { sender: ME, id: "mine", text: "avant" })];
+
+  it("show at once and stay until their event comes", () => {
+    const world = World.following(page);
+    world.act({ type: "rewrote", room: ROOM, target: at(90), text: "après" });
+    const id = world.keep();
+    expect(linesOf(world.room, ME)[0]).toMatchObject({ message: { text: "après" }, mark: "pending" });
+    world.hear({ type: "ack", id, room: ROOM, epoch: 1, seq: 101, ts: 1 });
+    expect(linesOf(world.room, ME)[0]).toMatchObject({ message: { text: "après" }, mark: "sent" });
+    world.hear(event("edit", 101, { target: at(90), text: "après", sender: ME, id }));
+    expect(world.room.outbox).toEqual([]);
+    expect(linesOf(world.room, ME)[0]?.message.text).toBe("après");
+  });
+
+  it("do not show any more once refused, and say so", () => {
+    const world = World.following(page);
+    world.act({ type: "removed", room: ROOM, target: at(90) });
+    const id = world.keep();
+    expect(linesOf(world.room, ME)[0]?.message.deleted).toBeTruthy();
+    world.refuse(id, "forbidden", false);
+    expect(linesOf(world.room, ME)[0]).toMatchObject({ message: { text: "avant" }, mark: "failed" });
+    expect(linesOf(world.room, ME)[0]?.message.deleted).toBeFalsy();
+  });
+
+  it("toggle reactions", () => {
+    const world = World.following(page);
+    world.act({ type: "reacted", room: ROOM, target: at(90), emoji: "👍", on: true });
+    expect(linesOf(world.room, ME)[0]?.message.reactions).toEqual({ "👍": [ME] });
+    const id = world.keep();
+    world.hear(event("reaction", 101, { target: at(90), emoji: "👍", on: true, sender: ME, id }));
+    world.act({ type: "reacted", room: ROOM, target: at(90), emoji: "👍", on: false });
+    expect(linesOf(world.room, ME)[0]?.message.reactions).toEqual({});
+  });
+});
