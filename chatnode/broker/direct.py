@@ -139,7 +139,7 @@ class DirectReader:
         )
 
     async def after(self, stream: str, subject: str, seq: int, limit: int = _PAGE) -> tuple[list[Stored], int]:
-        """Up to ``limit`` messages of a subject (wildcards allowed) beyond ``seq``, in order, and how many more there were.
+        """Up to ``limit`` messages of a subject (wildcards allowed) beyond ``seq``, in order, and how many more wait.
 
         From any replica: fewer than there are is possible, more than there are is not.
         """

@@ -30,7 +30,7 @@ def room_subject(room: str) -> str:
 
 
 def live_subject(room: str) -> str:
-    """Where the server republishes a room's events once stored; passing events travel there too, without its headers."""
+    """Where the server republishes a room's events once stored; passing events go there too, without its headers."""
     return f"live.{partition_of(room)}.room.{room}"
 
 

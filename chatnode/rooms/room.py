@@ -52,7 +52,7 @@ class TooFarBehind(Exception):
 
 
 class Room:
-    """State and its transitions, synchronous throughout; :class:`chatnode.rooms.hub.Hub` does what has to be awaited."""
+    """State and its transitions, synchronous throughout; :class:`chatnode.rooms.hub.Hub` does what is awaited."""
 
     __slots__ = (
         "_ring",
