@@ -14,11 +14,10 @@ import msgspec
 
 from chatnode.access.rules import Action, decide
 from chatnode.protocol.codec import Reply, error_frame
-from chatnode.protocol.cursors import Cursor
 from chatnode.protocol.envelope import Envelope, command_digest, command_kind, decode_envelope, encode_envelope
 from chatnode.protocol.errors import ErrorCode, ProtocolError
 from chatnode.protocol.frames import Ack, Delete, Edit, Position, React, Send, StoredCommand
-from chatnode.protocol.ids import event_hash, message_id
+from chatnode.protocol.ids import message_id
 from chatnode.protocol.sealing import Sealer
 from chatnode.rooms.ports import (
     Accepted,
@@ -255,8 +254,7 @@ class Poster:
 
     def _accept(self, author: Author, command: StoredCommand, epoch: int, seq: int, ts: int) -> None:
         author.lanes.settled(command.room, command.id)
-        cursor = str(Cursor(epoch, seq, event_hash(author.user, command.id)))
-        author.answer(Ack(id=command.id, room=command.room, epoch=epoch, seq=seq, ts=ts, cursor=cursor))
+        author.answer(Ack(id=command.id, room=command.room, epoch=epoch, seq=seq, ts=ts))
 
     def _refuse(self, author: Author, command: StoredCommand, error: ProtocolError) -> None:
         self._report.refused(error.code)
