@@ -20,7 +20,6 @@ class Ack:
     seq: int
     ts: int
     """Milliseconds since 1970 UTC."""
-    cursor: str
 
     @property
     def position(self) -> Position:
@@ -55,9 +54,9 @@ class Presence:
 
 
 def stored(ack: frames.Ack) -> Ack:
-    if ack.room is UNSET or ack.epoch is UNSET or ack.seq is UNSET or ack.ts is UNSET or ack.cursor is UNSET:
-        raise Malformed(f"the ack of the stored command {ack.id} lacks room, epoch, seq, ts or cursor")
-    return Ack(ack.id, ack.room, ack.epoch, ack.seq, ack.ts, ack.cursor)
+    if ack.room is UNSET or ack.epoch is UNSET or ack.seq is UNSET or ack.ts is UNSET:
+        raise Malformed(f"the ack of the stored command {ack.id} lacks room, epoch, seq or ts")
+    return Ack(ack.id, ack.room, ack.epoch, ack.seq, ack.ts)
 
 
 def room(result: SubscribedEvent) -> Room:
