@@ -264,6 +264,8 @@ def envoy_config(port: int, nodes: Sequence[NodePorts]) -> dict[str, object]:
         "stat_prefix": "front",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "stream_idle_timeout": "3600s",
+        # Envoy waits so long for the peer after the last byte; browsers wait for Envoy after a WebSocket's close frame.
+        "delayed_close_timeout": "0.1s",
         "use_remote_address": True,
         "route_config": {"virtual_hosts": [{"name": "chat", "domains": ["*"], "routes": [route]}]},
         "http_filters": [
