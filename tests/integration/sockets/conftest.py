@@ -142,7 +142,7 @@ async def closing(client: ClientConnection) -> tuple[int | None, str | None]:
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     """Wait for what the loop brings about."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  the condition belongs to the code under test, which has no event
+        while not condition():
             await asyncio.sleep(0.005)
 
 
