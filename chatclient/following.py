@@ -69,9 +69,7 @@ class Following:
             self._remember(message.sender, message.id)
 
     def judge(self, event: StoredEvent) -> Verdict:
-        """What to do with an event; changes nothing."""
-        if self.phase is not Phase.LIVE:
-            return Verdict.DROP
+        """What to do with an event while live; changes nothing."""
         if self._last is not None:
             epoch, seq = self._last
             if (event.epoch, event.seq) <= (epoch, seq):
