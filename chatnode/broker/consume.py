@@ -1,13 +1,14 @@
 """Durable pull consumers, read strictly in order.
 
-A consumer hands its messages out again when an answer got lost, in another order than the stream's. Folding relies on
-order, so a :class:`Puller` checks that every delivery follows the one before, and is started anew at the watermark
-(``$JS.API.CONSUMER.RESET``, nats-server 2.14) when one does not. The acknowledgement of a message stands for all before
-it; it is sent once they are in MongoDB.
+A consumer hands messages out in another order than the stream's when an answer got lost, or when somebody else pulls
+from it too. Folding relies on order, so a :class:`Puller` checks that every message is the stream's next one, and is
+started anew at the watermark (``$JS.API.CONSUMER.RESET``, nats-server 2.14) when one is not. The acknowledgement of a
+message stands for all before it; it is sent once they are in MongoDB.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -28,11 +29,13 @@ _HEARTBEAT_S: Final = 4.0
 _LINGER_S: Final = 0.003
 """How long a batch that is not full waits for more."""
 _BATCH_BYTES: Final = 8 * 1024 * 1024
+_FINISHED: Final = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes"})
+"""Descriptions of a 409 that only says that the pull is over."""
 _ACK_PREFIX: Final = "$JS.ACK."
 
 
 class Disordered(Unavailable):
-    """A delivery did not follow the one before, or the pull was lost: start anew at the watermark."""
+    """A message was not the stream's next one, or the pull was lost: start anew at the watermark."""
 
 
 class _Config(Struct, frozen=True, kw_only=True):
@@ -71,13 +74,25 @@ class _Answer(Struct):
     error: _Error | None = None
 
 
+class _NextFrom(Struct, frozen=True):
+    seq: int
+    next_by_subj: str = ">"
+
+
+class _GotMessage(Struct):
+    seq: int
+
+
+class _Got(Struct):
+    message: _GotMessage | None = None
+
+
 class Delivery(Struct, frozen=True):
-    """A message with what is needed to acknowledge it and to know the place of the next."""
+    """A message with what is needed to acknowledge it."""
 
     stored: Stored
     pending: int
     """How many messages of the stream come after it."""
-    consumer_seq: int
     ack: str
 
 
@@ -87,17 +102,22 @@ class Puller:
     At most :data:`BATCH_MAX` messages, and 8 MiB, wait here; no more are asked for before they are taken.
     """
 
-    def __init__(self, client: Client, stream: str, consumer: str, *, start: int) -> None:
+    def __init__(
+        self, client: Client, stream: str, consumer: str, *, start: int, repeated: Callable[[int], None]
+    ) -> None:
+        """``repeated`` is told how many messages came again; they are not given out again."""
         self._client = client
         self._stream = stream
         self._consumer = consumer
         self._start = start
+        self._next = start
         self._inbox = client.new_inbox()
         self._subscription: Subscription | None = None
         self._waiting: deque[Delivery] = deque()
         self._last: Delivery | None = None
+        self._acknowledged: Delivery | None = None
+        self._repeated = repeated
         self._arrived = asyncio.Event()
-        self._expected = 1
         self._open = 0
         """Messages that the pull under way may still bring."""
         self._pulls = 0
@@ -141,20 +161,50 @@ class Puller:
             if self._waiting and self._open:
                 await asyncio.sleep(_LINGER_S)
         self._check()
-        batch = list(self._waiting)
-        self._waiting.clear()
-        if batch:
-            self._last = batch[-1]
-        return batch
+        fresh: list[Delivery] = []
+        repeats = 0
+        while self._waiting:
+            delivery = self._waiting.popleft()
+            if await self._is_next(delivery.stored.seq):
+                fresh.append(delivery)
+                self._last = delivery
+            else:
+                repeats += 1
+        if repeats:
+            self._repeated(repeats)
+            if not fresh and self._acknowledged is not None:
+                await self._acknowledge(self._acknowledged)
+        return fresh
+
+    async def _is_next(self, seq: int) -> bool:
+        """Whether nothing of the stream lies between what was given before and ``seq``; False for a repetition."""
+        if seq < self._next:
+            return False
+        if seq > self._next:
+            following = await self._first_from(self._next)
+            if following != seq:
+                raise Disordered(f"{self._stream}: {seq} came where {following} was due")
+        self._next = seq + 1
+        return True
+
+    async def _first_from(self, seq: int) -> int | None:
+        """The sequence of the first message at ``seq`` or later, from the stream's leader."""
+        query = msgspec.json.encode(_NextFrom(seq))
+        answer = await self._request(f"STREAM.MSG.GET.{self._stream}", query)
+        message = msgspec.json.decode(answer, type=_Got).message
+        return None if message is None else message.seq
 
     async def acknowledge(self) -> None:
-        """All that was given is applied. Not waited for: what is lost comes again, and changes nothing."""
-        if self._last is None:
-            return
+        """All that was given is applied. Not waited for: what is lost comes again, and is acknowledged again."""
+        if self._last is not None:
+            await self._acknowledge(self._last)
+
+    async def _acknowledge(self, delivery: Delivery) -> None:
         try:
-            await self._client.publish(self._last.ack, b"+ACK")
+            await self._client.publish(delivery.ack, b"+ACK")
         except AWAY as error:
             raise Unavailable(f"acknowledging to {self._stream}: NATS is away ({type(error).__name__})") from error
+        self._acknowledged = delivery
 
     async def _await_first(self, wait: float) -> None:
         loop = asyncio.get_running_loop()
@@ -198,10 +248,6 @@ class Puller:
         self._arrived.set()
 
     def _take(self, delivery: Delivery) -> None:
-        if delivery.consumer_seq != self._expected:
-            self._broken = f"delivery {delivery.consumer_seq} came where {self._expected} was due"
-            return
-        self._expected += 1
         self._open = max(0, self._open - 1)
         self._waiting.append(delivery)
 
@@ -210,17 +256,20 @@ class Puller:
         if status in {"", "100"} or not subject.endswith(f".{self._pulls}"):
             return
         self._open = 0
-        if status not in {"404", "408"} and "MaxBytes" not in description:
+        if status not in {"404", "408"} and description not in _FINISHED:
             self._broken = f"status {status} {description}".rstrip()
 
     async def _api(self, operation: str, payload: bytes) -> None:
+        refused = msgspec.json.decode(await self._request(operation, payload), type=_Answer).error
+        if refused is not None:
+            raise Unavailable(f"{operation}: {refused.description} ({refused.err_code})")
+
+    async def _request(self, operation: str, payload: bytes) -> bytes:
         try:
             answer = await self._client.request(f"$JS.API.{operation}", payload, timeout=_API_S)
         except AWAY as error:
             raise Unavailable(f"{operation}: NATS does not answer ({type(error).__name__})") from error
-        refused = msgspec.json.decode(answer.data, type=_Answer).error
-        if refused is not None:
-            raise Unavailable(f"{operation}: {refused.description} ({refused.err_code})")
+        return answer.data
 
 
 def _delivery(message: Msg, headers: dict[str, str]) -> Delivery:
@@ -232,4 +281,4 @@ def _delivery(message: Msg, headers: dict[str, str]) -> Delivery:
         headers,
         message.data,
     )
-    return Delivery(stored, metadata.num_pending, metadata.sequence.consumer, message.reply)
+    return Delivery(stored, metadata.num_pending, message.reply)

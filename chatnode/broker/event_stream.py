@@ -20,6 +20,10 @@ from chatnode.rooms.ports import Stored, Unavailable
 _PUBLISH_S: Final = 5.0
 
 
+def _ignore(_count: int) -> None:
+    return None
+
+
 class View(Struct, frozen=True):
     epoch: int
     first_seq: int
@@ -59,8 +63,8 @@ class NatsEventStream:
     async def first_since(self, ts: int) -> int | None:
         return await self._streams.first_since(self.name, datetime.fromtimestamp(ts / 1000, UTC))
 
-    def feed(self, start: int) -> Puller:
-        return Puller(self._client, self.name, self._consumer, start=start)
+    def feed(self, start: int, repeated: Callable[[int], None] = _ignore) -> Puller:
+        return Puller(self._client, self.name, self._consumer, start=start, repeated=repeated)
 
 
 class _PubError(Struct):

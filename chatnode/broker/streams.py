@@ -172,7 +172,7 @@ def differences(wanted: StreamConfig, found: StreamFound) -> dict[str, msgspec.R
             f"stream {wanted.name}: {', '.join(fixed)}; that cannot be changed: back it up and delete the stream, "
             "a worker creates it anew above the history"
         )
-    changed = {
+    changed: dict[str, msgspec.Raw] = {
         name: msgspec.Raw(msgspec.json.encode(plain[name]))
         for name in _COMPARED
         if name in plain and held.get(name) != plain[name]

@@ -3,7 +3,7 @@
 Every call has a deadline of its own and raises :class:`chatnode.rooms.ports.Unavailable` when the source is away.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -39,7 +39,7 @@ class Arrival(Protocol):
 
 
 class Feed(Protocol):
-    """Messages of a stream in its order, each at least once. Where it can no longer vouch for that it raises
+    """Messages of a stream in its order, each once. Where it can no longer vouch for that it raises
     :class:`chatnode.rooms.ports.Unavailable`; another one has to be started at the watermark then."""
 
     async def next(self, wait: float) -> Sequence[Arrival]:
@@ -80,8 +80,9 @@ class EventStream(Protocol):
         """Sequence of the first message stored at ``ts`` (milliseconds) or later; None where all are older."""
         ...
 
-    def feed(self, start: int) -> AbstractAsyncContextManager[Feed]:
-        """Everything from ``start`` on. Whoever else had a feed of this stream is disordered by it."""
+    def feed(self, start: int, repeated: Callable[[int], None]) -> AbstractAsyncContextManager[Feed]:
+        """Everything from ``start`` on. Whoever else had a feed of this stream may lose it. ``repeated`` is told how
+        many messages NATS sent again."""
         ...
 
 

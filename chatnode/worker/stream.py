@@ -65,7 +65,7 @@ RHYTHM: Final = Rhythm()
 @dataclass(slots=True)
 class _Session:
     epoch: int
-    start: int
+    next: int
     """First sequence that is wanted."""
     drain: Raise | None = None
     drain_to: int = 0
@@ -149,10 +149,10 @@ class StreamWorker:
         """One session: ends with the stop, with the lease, or when the stream has to be looked at anew."""
         self._verify = False
         session = await self._begin()
-        if session.drain is not None and session.drain_to < session.start:
+        if session.drain is not None and session.drain_to < session.next:
             await self._finish_drain(session.drain)
             return
-        async with self._stream.feed(session.start) as feed:
+        async with self._stream.feed(session.next, self._gauges.redelivered) as feed:
             while not stop.is_set():
                 if self._clock() - self._renewed_at >= self._rhythm.renew and not await self._renew():
                     log.warning("%s: another worker has taken over", self.name)
@@ -169,13 +169,12 @@ class StreamWorker:
         if not arrivals:
             self._gauges.applied(session.epoch, self.watermark.seq, 0)
             return
-        fresh = [arrival.stored for arrival in arrivals if arrival.stored.seq > self.watermark.seq]
-        if len(fresh) < len(arrivals):
-            self._gauges.redelivered(len(arrivals) - len(fresh))
-        if fresh:
-            await self._job.apply(session.epoch, fresh)
-            last = fresh[-1]
-            self.watermark = Watermark(session.epoch, last.seq, self._job.hash_of(last))
+        for arrival in arrivals:
+            self._notice_missing(session, range(session.next, arrival.stored.seq))
+            session.next = arrival.stored.seq + 1
+        await self._job.apply(session.epoch, [arrival.stored for arrival in arrivals])
+        last = arrivals[-1].stored
+        self.watermark = Watermark(session.epoch, last.seq, self._job.hash_of(last))
         await feed.acknowledge()
         await self._ledger.advance(self.name, self.watermark)
         self._gauges.applied(session.epoch, self.watermark.seq, arrivals[-1].pending)
@@ -193,17 +192,23 @@ class StreamWorker:
             case Keep(epoch, missing):
                 news = observed is None or observed.epoch != epoch or recorded.epoch != epoch
                 await self._enter(epoch, 0, announce=news and epoch > 1)
-                self._gauges.missing(len(missing))
-                if missing:
-                    log.error(
-                        "%s: history_gap: %d to %d were purged before they were applied",
-                        *(self.name, missing.start, missing.stop - 1),
-                        extra=about(epoch=epoch, seq=missing.start, count=len(missing)),
-                    )
                 self.watermark = recorded.watermark or Watermark(epoch, 0)
-                return _Session(epoch, max(self.watermark.seq + 1, missing.stop))
+                session = _Session(epoch, max(self.watermark.seq + 1, missing.stop))
+                self._notice_missing(session, missing)
+                return session
             case Raise():
                 return await self._raise(decision)
+
+    def _notice_missing(self, session: _Session, missing: range) -> None:
+        """What was purged or deleted before it was applied is missing from history for good: never silently."""
+        if not missing:
+            return
+        self._gauges.missing(len(missing))
+        log.error(
+            "%s: history_gap: %d to %d were gone before they were applied",
+            *(self.name, missing.start, missing.stop - 1),
+            extra=about(epoch=session.epoch, seq=missing.start, count=len(missing)),
+        )
 
     async def _raise(self, decision: Raise) -> _Session:
         log.error(
