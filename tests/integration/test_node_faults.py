@@ -1,0 +1,174 @@
+"""A node when what it needs goes away: it says so, keeps its sockets, and loses nothing that it acknowledged."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from chatnode.local.cluster import LocalCluster
+from chatnode.protocol.codec import encode_frame
+from chatnode.protocol.errors import CloseCode
+from chatnode.protocol.frames import Command, Connect, History, Position, Read, Send, Subscribe
+
+Frame = dict[str, object]
+
+
+class Peer:
+    """A bare client: sends what it is told to and shows what comes, without mending anything."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.events: list[Frame] = []
+
+    async def ask(self, command: Command, within: float = 10.0) -> Frame:
+        await self.socket.send(encode_frame(command).decode())
+        return await self.next(lambda frame: frame.get("id") == command.id and frame["type"] != "event", within)
+
+    async def next(self, wanted: Callable[[Frame], bool], within: float = 10.0) -> Frame:
+        async with asyncio.timeout(within):
+            while True:
+                frame: Frame = msgspec.json.decode(await self.socket.recv())
+                if frame["type"] == "event":
+                    self.events.append(frame)
+                if wanted(frame):
+                    return frame
+
+    async def texts(self, count: int, within: float = 15.0) -> list[object]:
+        def enough(_frame: Frame) -> bool:
+            return sum(event["kind"] == "message" for event in self.events) >= count
+
+        if not enough({}):
+            await self.next(enough, within)
+        return [event["text"] for event in self.events if event["kind"] == "message"]
+
+
+async def enter(cluster: LocalCluster, node: int, user: str, room: str = "algebra") -> Peer:
+    url = cluster.node_urls[node].replace("http", "ws") + "/v1/ws"
+    peer = Peer(await connect(url, subprotocols=["chat.v1"]))  # type: ignore[list-item]
+    assert (await peer.ask(Connect(id="hello", token=cluster.token(user))))["type"] == "welcome"
+    assert (await peer.ask(Subscribe(id="join", room=room)))["type"] == "ack"
+    return peer
+
+
+def say(text: str) -> Send:
+    return Send(id=secrets.token_hex(8), room="algebra", text=text)
+
+
+async def unready(cluster: LocalCluster, node: int) -> list[str]:
+    async with httpx.AsyncClient() as http:
+        return (await http.get(f"{cluster.admin_urls[node]}/readyz")).json()["reasons"]
+
+
+async def until_ready(cluster: LocalCluster, node: int, *, ready: bool) -> None:
+    async with asyncio.timeout(15):
+        while bool(await unready(cluster, node)) is ready:
+            await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[LocalCluster]:
+    settings = {"CHAT_DRAIN_WINDOW_S": "2", "CHAT_DRAIN_SETTLE_S": "0.2", **getattr(request, "param", {})}
+    async with LocalCluster(tmp_path / "data", settings=settings, sync_always=False) as running:
+        members = [{"user": user, "role": role} for user, role in (("ada", "trainer"), ("bob", "learner"))]
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {running.service_token()}"}) as http:
+            answer = await http.put(
+                f"{running.url}/v1/rooms/algebra", json={"kind": "course", "title": "Algèbre", "members": members}
+            )
+            assert answer.status_code in (200, 201), answer.text
+        yield running
+
+
+async def test_a_node_that_does_not_hear_control_suspends_and_comes_back_with_everything(cluster: LocalCluster) -> None:
+    ada, bob = await enter(cluster, 0, "ada"), await enter(cluster, 1, "bob")
+    assert (await ada.ask(say("before")))["type"] == "ack"
+    cluster.servers["nats-server"].pause()
+    try:
+        lost = say("while it was away")
+        refused = await ada.ask(lost, within=12)
+        assert (refused["code"], refused["retryable"]) == ("unavailable", True)
+        await until_ready(cluster, 0, ready=False)
+        async with asyncio.timeout(10):
+            while not any("control" in reason for reason in await unready(cluster, 0)):
+                await asyncio.sleep(0.1)
+        history = await ada.ask(History(id="h", room="algebra"))
+        assert history["code"] == "unavailable"
+    finally:
+        cluster.servers["nats-server"].resume()
+    await until_ready(cluster, 0, ready=True)
+    await until_ready(cluster, 1, ready=True)
+    again = await ada.ask(Send(id=lost.id, room=lost.room, text=lost.text, again=True))
+    assert again["type"] == "ack", again
+    assert (await ada.ask(say("after")))["type"] == "ack"
+    assert await bob.texts(3) == ["before", "while it was away", "after"]
+    assert await ada.texts(3) == ["before", "while it was away", "after"]
+
+
+async def test_a_node_that_is_told_to_stop_sends_its_clients_away_before_it_goes(cluster: LocalCluster) -> None:
+    ada, bob = await enter(cluster, 0, "ada"), await enter(cluster, 1, "bob")
+    stopping = asyncio.create_task(cluster.node(0).stop())
+    told = await ada.next(lambda frame: frame["type"] == "reconnect")
+    assert 0 <= int(str(told["after_ms"])) <= 2000
+    assert "draining" in await unready(cluster, 0)
+    assert (await ada.ask(say("still here")))["type"] == "ack"
+    with pytest.raises(ConnectionClosed) as closed:
+        await ada.next(lambda _frame: False)
+    await stopping
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == CloseCode.RECONNECT
+    assert CloseCode(closed.value.rcvd.code).reconnect
+    assert await bob.texts(1) == ["still here"]
+
+
+async def test_a_drained_node_is_gone_as_soon_as_its_clients_are(cluster: LocalCluster) -> None:
+    ada = await enter(cluster, 0, "ada")
+    stopping = asyncio.create_task(cluster.node(0).stop())
+    await ada.next(lambda frame: frame["type"] == "reconnect")
+    await ada.socket.close()
+    async with asyncio.timeout(2):
+        await stopping
+
+
+@pytest.mark.parametrize("cluster", [{"CHAT_STREAM_MAX_BYTES": "1MiB", "CHAT_COMMAND_BURST": "1000"}], indirect=True)
+async def test_a_full_stream_is_told_as_retryable_and_never_acknowledged(cluster: LocalCluster) -> None:
+    ada = await enter(cluster, 0, "ada")
+    codes: list[object] = []
+    acked = 0
+    while not codes or codes[-1] is None:
+        answer = await ada.ask(say("x" * 16_000))
+        codes.append(answer.get("code"))
+        acked += answer["type"] == "ack"
+        assert len(codes) < 500
+    assert (codes[-1], answer["retryable"]) == ("unavailable", True)
+    page = await ada.ask(History(id="h", room="algebra", limit=100))
+    messages = page["messages"]
+    assert isinstance(messages, list)
+    assert len(messages) == min(100, acked)
+
+
+async def test_without_mongodb_first_sends_go_on_and_resends_are_told_to_wait(cluster: LocalCluster) -> None:
+    ada, bob = await enter(cluster, 0, "ada"), await enter(cluster, 1, "bob")
+    first = say("one")
+    assert (await ada.ask(first))["type"] == "ack"
+    cluster.servers["mongod"].pause()
+    try:
+        assert (await ada.ask(say("two")))["type"] == "ack"
+        assert await bob.texts(2) == ["one", "two"]
+        again = await ada.ask(Send(id="unknown", room="algebra", text="three", again=True), within=15)
+        assert (again["code"], again["retryable"]) == ("unavailable", True)
+        assert (await ada.ask(Read(id="r", room="algebra", at=Position(1, 1))))["type"] == "ack"
+    finally:
+        cluster.servers["mongod"].resume()
+    again = await ada.ask(Send(id="unknown", room="algebra", text="three", again=True))
+    assert again["type"] == "ack"
+    repeated = await ada.ask(Send(id=first.id, room="algebra", text="one", again=True))
+    assert repeated["type"] == "ack"
+    page = await bob.ask(History(id="h", room="algebra"))
+    messages = page["messages"]
+    assert isinstance(messages, list)
+    assert [message["text"] for message in messages if "notice" not in message] == ["one", "two", "three"]
