@@ -49,7 +49,9 @@ def check_port_free(port: int, what: str) -> None:
                 if error.errno == errno.EADDRINUSE
                 else f"cannot be used ({error.strerror})"
             )
-            raise ServerError(f"port {port} for {what} {why}: stop that program or choose another port") from error
+            raise ServerError(
+                f"port {port} for {what} {why}: stop that program, or choose others with --port and --admin-port"
+            ) from error
 
 
 class Child:

@@ -59,7 +59,7 @@ async def test_mongod_finds_its_data_again_under_another_port(tmp_path: Path) ->
 async def test_a_taken_port_is_one_line_and_nothing_is_left(tmp_path: Path, nats_server: NatsServer) -> None:
     second = NatsServer(tmp_path / "second", port=nats_server.port)
     with pytest.raises(
-        ServerError, match=r"^port \d+ for nats-server is taken by another program: stop that program or"
+        ServerError, match=r"^port \d+ for nats-server is taken by another program: stop that program, or"
     ) as caught:
         await second.start()
     assert "\n" not in str(caught.value)
