@@ -8,6 +8,7 @@ import enum
 from collections.abc import Iterable
 from typing import Final
 
+from chatnode.protocol.cursors import CursorError, parse_cursor
 from chatnode.protocol.events import StoredEvent
 from chatnode.protocol.frames import Message
 
@@ -42,7 +43,7 @@ class Following:
         """The command that asked, while its result is awaited; an earlier one's result means nothing any more."""
         self.retry_at: float | None = None
         self.failures = 0
-        self._last: tuple[int, int] | None = None
+        self._last = None if cursor is None else _place(cursor)
         self._seen: dict[tuple[str, str], None] = {}
 
     def asked(self, ticket: str) -> None:
@@ -63,7 +64,7 @@ class Following:
         if recovered:
             return
         self.cursor = cursor
-        self._last = None
+        self._last = _place(cursor)
         self._seen.clear()
         for message in page:
             self._remember(message.sender, message.id)
@@ -94,3 +95,12 @@ class Following:
         self._seen[sender, command] = None
         if len(self._seen) > SEEN_MAX:
             del self._seen[next(iter(self._seen))]
+
+
+def _place(cursor: str) -> tuple[int, int] | None:
+    """Where a cursor stands, to check the first event behind it too; None, should a later node write others."""
+    try:
+        parsed = parse_cursor(cursor)
+    except CursorError:
+        return None
+    return parsed.epoch, parsed.seq

@@ -157,8 +157,19 @@ def test_the_chain_says_what_to_do_with_an_event(next_event: MessageEvent, verdi
     assert following(event(5)).judge(next_event) is verdict
 
 
-def test_the_first_event_after_a_page_needs_no_predecessor() -> None:
-    assert following().judge(event(100)) is Verdict.DELIVER
+@pytest.mark.parametrize(
+    ("cursor", "verdict"), [("1-99-0", Verdict.DELIVER), ("1-98-0", Verdict.GAP), ("another-kind", Verdict.DELIVER)]
+)
+def test_the_first_event_after_a_page_is_checked_against_its_cursor(cursor: str, verdict: Verdict) -> None:
+    room = Following("r", None, None)
+    room.begun(recovered=False, cursor=cursor, page=())
+    assert room.judge(event(100)) is verdict
+
+
+def test_the_first_event_after_a_cursor_that_was_given_is_checked_against_it() -> None:
+    room = Following("r", "1-3-0", None)
+    room.begun(recovered=True, cursor="1-3-0", page=())
+    assert [room.judge(event(4)), room.judge(event(6))] == [Verdict.DELIVER, Verdict.GAP]
 
 
 def test_what_was_in_the_page_is_void_behind_it() -> None:
