@@ -1,165 +1,152 @@
-"""The worker against real servers: what the streams hold comes to be in MongoDB, once, whatever happens on the way."""
+"""The worker against real servers: what the streams hold comes to be in MongoDB, once and in order."""
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import AsyncIterator
 
 import pytest
-from nats.aio.client import Client
+from nats.js.errors import NoStreamResponseError
 
-from chatnode.broker.connection import connect
-from chatnode.broker.control import ControlStore
-from chatnode.broker.direct import DirectReader
-from chatnode.broker.event_stream import EnvelopePublisher
-from chatnode.broker.streams import Streams
-from chatnode.broker.subjects import CONTROL_STREAM, PARTITIONS, partition_of, stream_name
-from chatnode.history.client import Mongo
-from chatnode.history.reader import MongoHistory
-from chatnode.history.rights import MongoRights
+from chatnode.broker.event_stream import NatsEventStream
+from chatnode.broker.streams import chat_stream
+from chatnode.broker.subjects import CONTROL_STREAM
+from chatnode.history.leases import Leases
+from chatnode.history.schema import REJECTED
 from chatnode.local.servers import NatsServer
-from chatnode.protocol.control import Member, MemberPut, Revoked, RoomPut
-from chatnode.protocol.envelope import Envelope
-from chatnode.protocol.frames import MemberChange
-from chatnode.protocol.sealing import PlainSealer
-from chatnode.settings import Settings
-from chatnode.worker.main import run_worker
-from chatnode.worker.stream import Rhythm
+from chatnode.protocol.control import EpochRaised, Member, MemberPut, Revoked, RoomPut, decode_control
+from chatnode.protocol.envelope import Envelope, encode_envelope
+from chatnode.protocol.frames import MemberChange, Position
+from chatnode.rooms.ports import Watermark
+from chatnode.worker.retention import Retention
 from tests.integration.conftest import MongoAddress
-
-SEALER = PlainSealer()
-QUICK = Rhythm(renew=0.5, check=0.5, idle=0.1)
-
-
-async def until(condition: Callable[[], Awaitable[bool]], within: float = 20.0) -> None:
-    """Asks MongoDB or NATS again until it is so; nobody would tell."""
-    async with asyncio.timeout(within):
-        while not await condition():
-            await asyncio.sleep(0.02)
-
-
-@dataclass
-class Cluster:
-    """Servers, and readers of what a worker makes of them."""
-
-    settings: Settings
-    nats: Client
-    mongo: Mongo
-
-    @property
-    def history(self) -> MongoHistory:
-        return MongoHistory(self.mongo.database, SEALER)
-
-    @property
-    def rights(self) -> MongoRights:
-        return MongoRights(self.mongo.database)
-
-    @property
-    def control(self) -> ControlStore:
-        return ControlStore(self.nats, DirectReader(self.nats), clock=asyncio.get_running_loop().time)
-
-    async def send(self, room: str, text: str, *, user: str = "ann", id_: str | None = None) -> None:
-        envelope = Envelope(
-            kind="message",
-            room=room,
-            user=user,
-            id=id_ or uuid.uuid4().hex,
-            ts=1,
-            digest="d",
-            body=SEALER.seal(user, text),
-        )
-        await EnvelopePublisher(self.nats).publish(envelope)
-
-    async def texts(self, room: str) -> list[str]:
-        return [each.text for each in (await self.history.page(room, limit=100)).messages if each.notice is None]
-
-    async def shows(self, room: str, *texts: str) -> None:
-        async def shown() -> bool:
-            return await self.texts(room) == list(texts)
-
-        await until(shown)
-
-    async def has_streams(self) -> None:
-        streams = Streams(self.nats)
-
-        async def there() -> bool:
-            names = [CONTROL_STREAM, *map(stream_name, range(PARTITIONS))]
-            return all([await streams.find(name) is not None for name in names])
-
-        await until(there)
-
-
-@asynccontextmanager
-async def working(settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
-    stop = asyncio.Event()
-    task = asyncio.create_task(run_worker(settings, stop, lease=2.0, rhythm=QUICK))
-    try:
-        yield task
-    finally:
-        stop.set()
-        await task
+from tests.integration.worker_bench import PARTITION, ROOM, SEALER, STREAM, Bench, bench_on, message, until, working
 
 
 @pytest.fixture
-async def cluster(nats_server: NatsServer, mongo: MongoAddress, database: str) -> AsyncIterator[Cluster]:
-    settings = Settings(
-        nats_url=nats_server.url,
-        mongodb_uri=mongo.uri,
-        mongodb_database=database,
-        node_id="worker",
-        admin_port=0,
-        stream_max_bytes=64 * 1024**2,
-    )
-    client = await connect(nats_server.url, name="test")
-    opened = Mongo(mongo.uri, database, name="test")
-    yield Cluster(settings, client, opened)
-    await opened.close()
-    await client.close()
+async def bench(nats_server: NatsServer, mongo: MongoAddress, database: str) -> AsyncIterator[Bench]:
+    async with bench_on(nats_server.url, mongo.uri, database) as opened:
+        yield opened
 
 
-async def test_what_is_stored_comes_into_history_in_order(cluster: Cluster) -> None:
-    async with working(cluster.settings):
-        await cluster.has_streams()
-        for number in range(30):
-            await cluster.send("maths", str(number))
-        await cluster.shows("maths", *map(str, range(30)))
-        mark = await cluster.history.watermark(partition_of("maths"))
+async def test_what_is_stored_comes_into_history_in_order(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        await bench.send(*map(str, range(30)))
+        await bench.shows(*map(str, range(30)))
+        mark = await bench.history.watermark(PARTITION)
         assert mark is not None
         assert (mark.epoch, mark.seq) == (1, 30)
 
 
-async def test_a_worker_goes_on_where_the_last_one_stopped(cluster: Cluster) -> None:
-    async with working(cluster.settings):
-        await cluster.has_streams()
-        await cluster.send("maths", "before")
-        await cluster.shows("maths", "before")
-    await cluster.send("maths", "between")
-    async with working(cluster.settings):
-        await cluster.shows("maths", "before", "between")
+async def test_a_worker_goes_on_where_the_last_one_stopped(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        await bench.send("before")
+        await bench.shows("before")
+    await bench.send("between")
+    async with working(bench.settings):
+        await bench.shows("before", "between")
 
 
-async def test_control_events_are_projected_and_told_to_the_room(cluster: Cluster) -> None:
-    async with working(cluster.settings):
-        await cluster.has_streams()
-        room = RoomPut(
-            id="r1", actor="platform", ts=5, room="maths", room_kind="course", title="Maths",
-            members=(Member("ann", "trainer", "Ann"), Member("bob", "learner", "Bob")),
+async def test_a_worker_that_stops_gives_its_leases_back(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+    other = Leases(bench.mongo.database, holder="other", ttl=1)
+    assert await other.take(STREAM)
+    assert await other.take(CONTROL_STREAM)
+
+
+async def test_while_another_holds_the_lease_a_worker_waits(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+    other = Leases(bench.mongo.database, holder="other", ttl=60)
+    assert await other.take(STREAM)
+    async with working(bench.settings):
+        await bench.send("waits")
+        control = MemberPut(id="m", actor="a", ts=1, room="elsewhere", user="bob", role="learner")
+        applied = await bench.control.publish_control(control)
+
+        async def projected() -> bool:
+            return await bench.rights.control_applied() >= applied
+
+        await until(projected)
+        assert await bench.texts() == []
+        await other.release(STREAM)
+        await bench.shows("waits")
+
+
+async def test_a_later_copy_of_a_command_has_no_effect(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        first = message("first", id_="again")
+        copies = [
+            await bench.store_copy(first),
+            await bench.store_copy(message("other")),
+            await bench.store_copy(first),
+        ]
+        await bench.shows("first", "other")
+        (record,) = (await bench.history.commands([("ann", "again")])).values()
+        assert (record.room, record.epoch, record.seq, record.kind) == (ROOM, 1, copies[0], "message")
+
+
+async def test_what_cannot_be_read_is_recorded_and_passed_over(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        await bench.send("before")
+        broken = await bench.store_raw(b"\xff{")
+        strange = await bench.store_raw(encode_envelope(message("misplaced", room="elsewhere")))
+        huge = await bench.store_raw(encode_envelope(Envelope(
+            kind="message", room=ROOM, user="ann", id="huge", ts=2**70, digest="d", body=SEALER.seal("ann", "huge"),
+        )))  # fmt: skip
+        await bench.send("after")
+        await bench.shows("before", "after")
+        found = bench.mongo.database[REJECTED].find().sort("_id", 1)
+        rejected = {each["_id"]["seq"]: each["reason"] async for each in found}  # type: ignore[index]
+    assert list(rejected) == [broken, strange, huge]
+    assert "no envelope" in rejected[broken]
+    assert "elsewhere" in rejected[strange]
+    assert "MongoDB refuses it" in rejected[huge]
+    assert len([record for record in caplog.records if "passed over" in record.message]) == 3
+
+
+async def test_a_stream_that_ends_with_what_cannot_be_read_is_still_the_same_one(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        await bench.send("before")
+        last = await bench.store_raw(b"\xff{")
+
+        async def applied() -> bool:
+            return await bench.history.watermark(PARTITION) == Watermark(1, last, "0")
+
+        await until(applied)
+    async with working(bench.settings):
+        await bench.send("after")
+        await bench.shows("before", "after")
+    assert (await bench.found()).epoch == 1
+
+
+async def test_control_events_are_projected_and_told_to_the_room(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        await bench.control.publish_control(
+            RoomPut(
+                id="r1", actor="platform", ts=5, room=ROOM, room_kind="course", title="Maths",
+                members=(Member("ann", "trainer", "Ann"), Member("bob", "learner", "Bob")),
+            )
         )  # fmt: skip
-        await cluster.control.publish_control(room)
-        await cluster.control.publish_control(
-            MemberPut(id="m1", actor="ann", ts=6, room="maths", user="bob", role="moderator", name="Bob")
+        await bench.control.publish_control(
+            MemberPut(id="m1", actor="ann", ts=6, room=ROOM, user="bob", role="moderator", name="Bob")
         )
-        last = await cluster.control.publish_control(
-            MemberPut(id="m2", actor="bob", ts=7, room="maths", user="ann", role=None)
+        last = await bench.control.publish_control(
+            MemberPut(id="m2", actor="bob", ts=7, room=ROOM, user="ann", role=None)
         )
-        await cluster.control.publish_control(Revoked(id="v1", actor="platform", ts=8, user="ann", before=1234))
+        await bench.control.publish_control(Revoked(id="v1", actor="platform", ts=8, user="ann", before=1234))
 
         async def told() -> bool:
-            return len((await cluster.history.page("maths", limit=100)).messages) == 4
+            return len((await bench.history.page(ROOM, limit=100)).messages) == 4
 
         await until(told)
-        notices = (await cluster.history.page("maths", limit=100)).messages
+        notices = (await bench.history.page(ROOM, limit=100)).messages
         assert {(each.notice, each.sender) for each in notices[:2]} == {
             (MemberChange("ann", "trainer", "Ann"), "platform"),
             (MemberChange("bob", "learner", "Bob"), "platform"),
@@ -170,9 +157,178 @@ async def test_control_events_are_projected_and_told_to_the_room(cluster: Cluste
         ]
 
         async def revoked() -> bool:
-            return await cluster.rights.revoked_before("ann") == 1234
+            return await bench.rights.revoked_before("ann") == 1234
 
         await until(revoked)
-        found = await cluster.rights.room("maths")
+        found = await bench.rights.room(ROOM)
         assert found is not None
         assert (found.title, found.members, found.applied) == ("Maths", (Member("bob", "moderator", "Bob"),), last)
+
+
+async def test_putting_the_same_members_again_tells_nobody(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        member = Member("ann", "trainer", "Ann")
+        for number in range(3):
+            last = await bench.control.publish_control(
+                RoomPut(
+                    id=f"r{number}", actor="p", ts=5, room=ROOM, room_kind="course", title="Maths", members=(member,)
+                )
+            )
+
+        async def projected() -> bool:
+            return await bench.rights.control_applied() >= last
+
+        await until(projected)
+        await bench.send("hello")
+        await bench.shows("hello")
+        assert len((await bench.history.page(ROOM, limit=100)).messages) == 2
+
+
+async def test_a_deleted_stream_comes_again_above_the_history_in_a_new_epoch(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        await bench.send("one", "two", "three")
+        await bench.shows("one", "two", "three")
+        await bench.nats.jetstream().delete_stream(STREAM)
+        await bench.has_epoch(2)
+        await bench.send("four")
+        await bench.shows("one", "two", "three", "four")
+    assert (await bench.positions())[-1] == Position(2, 4)
+    raised = await bench.reader.last(CONTROL_STREAM, f"ctl.epoch.{PARTITION}")
+    assert raised is not None
+    event = decode_control(raised.data)
+    assert isinstance(event, EpochRaised)
+    assert (event.partition, event.epoch) == (PARTITION, 2)
+    assert await bench.ledger.epoch(STREAM) == 2
+
+
+async def stands_again(bench: Bench, stored: list[Envelope]) -> None:
+    """The stream as a restored backup has it: the same metadata, other content."""
+    await bench.nats.jetstream().delete_stream(STREAM)
+    await bench.streams.ensure(chat_stream(PARTITION, epoch=1, first_seq=1, replicas=1, max_bytes=64 * 1024**2))
+    for envelope in stored:
+        await bench.store_copy(envelope)
+
+
+async def test_a_stream_that_went_back_in_time_loses_nothing_and_goes_on_above_what_was(bench: Bench) -> None:
+    sent = [message(text, id_=text) for text in ("a", "b", "c", "d", "e")]
+    async with working(bench.settings):
+        await bench.has_streams()
+        for envelope in sent:
+            await bench.store_copy(envelope)
+        await bench.shows("a", "b", "c", "d", "e")
+    await stands_again(bench, [*sent[:2], message("since", id_="since")])
+    async with working(bench.settings):
+        await bench.has_epoch(2)
+        await bench.send("next")
+        await bench.shows("a", "b", "c", "d", "e", "since", "next")
+    assert (await bench.positions())[-2:] == [Position(2, 3), Position(2, 6)]
+    mark = await bench.history.watermark(PARTITION)
+    assert mark is not None
+    assert (mark.epoch, mark.seq) == (2, 6)
+
+
+async def test_a_stream_that_went_back_and_grew_past_the_watermark_is_noticed(bench: Bench) -> None:
+    sent = [message(text, id_=text) for text in ("a", "b", "c")]
+    async with working(bench.settings):
+        await bench.has_streams()
+        for envelope in sent:
+            await bench.store_copy(envelope)
+        await bench.shows("a", "b", "c")
+    await stands_again(bench, [sent[0], message("x", id_="x"), message("y", id_="y"), message("z", id_="z")])
+    async with working(bench.settings):
+        await bench.has_epoch(2)
+        await bench.shows("a", "b", "c", "x", "y", "z")
+    assert (await bench.positions())[3:] == [Position(2, 2), Position(2, 3), Position(2, 4)]
+
+
+async def test_a_stream_that_went_back_while_the_worker_runs_is_noticed(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        await bench.send("a", "b", "c")
+        await bench.shows("a", "b", "c")
+        await bench.streams.purge_below(STREAM, 100)
+        # The watermark's event is gone, which is no sign of anything; the sequences go on.
+        await bench.send("d")
+        await bench.shows("a", "b", "c", "d")
+        await stands_again(bench, [])
+        await bench.has_epoch(2)
+        await bench.send("e")
+        await bench.shows("a", "b", "c", "d", "e")
+    assert (await bench.positions())[-2:] == [Position(1, 100), Position(2, 101)]
+
+
+async def test_while_a_stream_is_put_right_it_takes_nothing_in(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+    await bench.streams.close(chat_stream(PARTITION, epoch=1, first_seq=1, replicas=1, max_bytes=64 * 1024**2))
+    with pytest.raises(NoStreamResponseError):
+        await bench.store_copy(message("refused"))
+    async with working(bench.settings):
+        await bench.send("taken")
+        await bench.shows("taken")
+
+
+async def test_an_empty_mongodb_is_filled_from_the_stream_in_the_same_epoch(
+    bench: Bench, mongo: MongoAddress, database: str
+) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        await bench.send("a", "b")
+        await bench.shows("a", "b")
+    async with bench_on(bench.settings.nats_url, mongo.uri, f"{database}-2") as anew, working(anew.settings):
+        await anew.shows("a", "b")
+        assert (await anew.found()).epoch == 1
+        await anew.mongo.database.client.drop_database(f"{database}-2")
+
+
+async def test_events_that_were_purged_before_they_were_applied_are_an_alarm(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        await bench.send("a")
+        await bench.shows("a")
+    await bench.send("b", "c", "d")
+    await bench.streams.purge_below(STREAM, 4)
+    async with working(bench.settings):
+        await bench.shows("a", "d")
+    alarms = [record.message for record in caplog.records if "history_gap" in record.message]
+    assert alarms == [f"{STREAM}: history_gap: 2 to 3 were gone before they were applied"]
+
+
+async def test_retention_takes_what_is_old_and_applied_and_nothing_else(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        await bench.send("a", "b", "c")
+        await bench.shows("a", "b", "c")
+    await bench.send("d")
+    stored = await bench.reader.at(STREAM, 2)
+    assert stored is not None
+    stream = NatsEventStream(bench.nats, STREAM, "history", lambda *_: pytest.fail("nothing is configured"))
+    control = NatsEventStream(bench.nats, CONTROL_STREAM, "projection", lambda *_: pytest.fail("nothing is configured"))
+
+    async def tidy(keep: float, *, mine: bool = True) -> int:
+        await Retention(
+            [stream], control, ledger=bench.ledger, mine=lambda _: mine, wall=lambda: stored.ts, keep=keep
+        ).tidy()
+        return (await bench.found()).state.first_seq
+
+    assert await tidy(3600) == 1
+    assert await tidy(0, mine=False) == 1
+    assert await tidy(0) == 2
+    assert await tidy(-3600) == 3
+    async with working(bench.settings):
+        await bench.shows("a", "b", "c", "d")
+    assert (await bench.found()).epoch == 1
+
+
+async def test_two_workers_share_the_work_and_write_everything_once(bench: Bench) -> None:
+    other = dataclasses.replace(bench.settings, node_id="other")
+    async with working(bench.settings), working(other):
+        await bench.has_streams()
+        for number in range(20):
+            await bench.store(message(str(number)))
+            await asyncio.sleep(0)
+        await bench.shows(*map(str, range(20)))
