@@ -20,6 +20,7 @@ from chatnode.protocol.errors import ErrorCode, ProtocolError
 log = logging.getLogger(__name__)
 
 _BYTES_MAX: Final = 512 * 1024
+_RETRY_S: Final = 1.0
 _ALGORITHMS: Final[Mapping[tuple[str, str], str]] = {
     ("RSA", ""): "RS256",
     ("EC", "P-256"): "ES256",
@@ -94,7 +95,8 @@ class KeyCache:
     """An async context manager; ``clock`` gives monotonic seconds.
 
     Keys older than ``ttl_s`` are read again in the background, and so are they when a token names one that is not
-    known, which then waits for it; never more than one read at a time, and one per ``interval_s``.
+    known, which then waits for it; never more than one read at a time, and one per ``interval_s`` (one a second while
+    the provider is away).
     """
 
     def __init__(
@@ -128,7 +130,7 @@ class KeyCache:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._reading is not None:
+        while self._reading is not None and not self._reading.done():
             self._reading.cancel()
             await asyncio.wait((self._reading,), timeout=0.1)
         await self._client.aclose()
@@ -148,7 +150,7 @@ class KeyCache:
             raise ProtocolError(
                 ErrorCode.UNAVAILABLE,
                 "the token cannot be checked: the identity provider's keys cannot be read now",
-                retry_after=self._interval_s,
+                retry_after=_RETRY_S,
             )
         return key
 
@@ -160,10 +162,12 @@ class KeyCache:
 
     def _read_soon(self) -> None:
         """Begin a read unless one is under way or there was one just now."""
-        if self._reading is not None or self._clock() - self._asked_at < self._interval_s:
+        pause = self._interval_s if self._failure is None else min(self._interval_s, _RETRY_S)
+        if self._reading is not None or self._clock() - self._asked_at < pause:
             return
         self._asked_at = self._clock()
         self._reading = asyncio.create_task(self._read(), name="key set")
+        self._reading.add_done_callback(self._read_ended)
 
     async def _read(self) -> None:
         try:
@@ -177,8 +181,9 @@ class KeyCache:
             log.error(  # noqa: TRY400  the provider's trouble, not a defect here
                 "the key set at %s cannot be read, %d keys stay in use: %s", self._url, len(self._keys), self._failure
             )
-        finally:
-            self._reading = None
+
+    def _read_ended(self, _reading: asyncio.Task[None]) -> None:
+        self._reading = None
 
     async def _fetch(self) -> bytes:
         data = bytearray()

@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from chatnode.transports.http import Handler
+
 STATIC: Final = Path(__file__).parent.parent / "static"
 
 HEADERS: Final[Mapping[str, str]] = {
@@ -80,14 +82,12 @@ def routes(folder: Path = STATIC) -> list[Route]:
     """One route per file, and ``/`` in any case. Files that come later are served after the next start."""
     assets = read_assets(folder)
 
-    async def serve(request: Request) -> Response:
-        return _serve(assets[request.url.path], request)
-
     async def not_built(_request: Request) -> Response:
         headers = {**HEADERS, "cache-control": "no-store"}
         return Response(_NOT_BUILT, 503, headers, "text/html; charset=utf-8")
 
-    found = [Route(path, serve, methods=["GET"]) for path in assets if "{" not in path]
+    # A brace in a route's path would begin a parameter.
+    found = [Route(path, _serving(asset), methods=["GET"]) for path, asset in assets.items() if "{" not in path]
     return found if "/" in assets else [*found, Route("/", not_built, methods=["GET"])]
 
 
@@ -104,13 +104,18 @@ def _read(path: str, file: Path) -> Asset:
     )
 
 
-def _serve(asset: Asset, request: Request) -> Response:
+def _serving(asset: Asset) -> Handler:
     headers = {**HEADERS, "cache-control": asset.cache, "etag": asset.etag, "vary": "accept-encoding"}
-    if asset.etag in {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}:
-        return Response(status_code=304, headers=headers)
-    if asset.packed is not None and _takes_gzip(request.headers.get("accept-encoding", "")):
-        return Response(asset.packed, 200, {**headers, "content-encoding": "gzip"}, asset.kind)
-    return Response(asset.content, 200, headers, asset.kind)
+
+    async def serve(request: Request) -> Response:
+        known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
+        if asset.etag in known:
+            return Response(status_code=304, headers=headers)
+        if asset.packed is not None and _takes_gzip(request.headers.get("accept-encoding", "")):
+            return Response(asset.packed, 200, {**headers, "content-encoding": "gzip"}, asset.kind)
+        return Response(asset.content, 200, headers, asset.kind)
+
+    return serve
 
 
 def _takes_gzip(accepted: str) -> bool:
