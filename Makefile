@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up web test $(TESTS:%=test-%) lint format docs clean chromium
+.PHONY: help up web test $(TESTS:%=test-%) conformance lint format docs clean chromium
 
 help:
 	@echo "make up        the whole cluster on this machine, until Ctrl-C; ARGS=\"--nodes 3 --fresh\" (ARGS=--help lists all)"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-unit         pure parts, in Python and in the web client; no server runs"
 	@echo "make test-integration  against real NATS and MongoDB"
 	@echo "make test-browser      two people in real Chromium on a real cluster"
+	@echo "make conformance       the WebSocket against the Autobahn suite; needs a Python 2.7 (pyenv, or CHAT_PYTHON2)"
 	@echo "                       PYTEST=\"-k name -x\" goes to pytest"
 	@echo "make lint      ruff, mypy, import layers, web lint and types"
 	@echo "make format    format and sort as lint wants it"
@@ -53,6 +54,9 @@ test-integration:
 
 test-browser: chromium
 	@venv=$$($(environment) dev) && $(web) build && $$venv/bin/python -m pytest tests/browser $(PYTEST)
+
+conformance:
+	@venv=$$($(environment) dev) && $$venv/bin/python -m pytest tests/conformance $(PYTEST)
 
 chromium:
 	@if [ -x /usr/bin/chromium ]; then exit 0; fi; \
