@@ -219,7 +219,11 @@ class Server(ABC):
         if self.running:
             raise ServerError(f"{self.name} is running already")
         self.check_ports()
-        self._child = await Child.start(self.name, self.command(), environment=self.environment(), sink=self._sink)
+        try:
+            command = self.command()
+            self._child = await Child.start(self.name, command, environment=self.environment(), sink=self._sink)
+        except OSError as error:
+            raise ServerError(f"{self.name} cannot be started: {error}") from error
 
     async def wait_ready(self) -> None:
         """Until it is ready; :class:`ServerError` when it ended or took longer than ``start_within_s``."""

@@ -15,7 +15,7 @@ from typing import Final, Literal, Self
 from chatnode.identity.tokens import TokenIssuer, issuer_for
 from chatnode.local.chat_process import ChatProcess, Ports
 from chatnode.local.children import Server, ServerError, describe_exit
-from chatnode.local.data_folder import DataFolder, open_data_folder
+from chatnode.local.data_folder import DataFolder, check_space, free_bytes, open_data_folder
 from chatnode.local.existing import check_mongodb, check_nats
 from chatnode.local.logs import LogFile, worth_showing
 from chatnode.local.notices import Died, Notice, Ready, Said, Starting, Stopped
@@ -27,6 +27,7 @@ from chatnode.settings import Settings
 _PACKAGE_ROOT: Final = str(Path(__file__).parents[2])
 _FRONT_READY_S: Final = 15.0
 _TOKEN_S: Final = 3600
+_DISK_S: Final = 1.0
 _DEFAULTS: Final = {"CHAT_DRAIN_WINDOW_S": "2", "CHAT_DRAIN_SETTLE_S": "0.5"}
 """What differs from the defaults of production, unless it is set: nobody waits half a minute for Ctrl-C."""
 _PER_PROCESS: Final = ("NODE_ID", "HOST", "PORT", "ADMIN_HOST", "ADMIN_PORT", "JWT_SECRET", "LOCAL_MODE", "LOG_FORMAT")
@@ -52,6 +53,7 @@ class LocalCluster:
         fresh: bool = False,
         sync_always: bool = True,
         notify: Callable[[Notice], None] = lambda _: None,
+        free: Callable[[Path], int] = free_bytes,
     ) -> None:
         self.ports = ports or Ports.free(nodes)
         self._directory = directory
@@ -61,6 +63,7 @@ class LocalCluster:
         self._fresh = fresh
         self._sync_always = sync_always
         self._notify = notify
+        self._free = free
         self._open = contextlib.ExitStack()
         self._servers: dict[str, Server] = {}
         self._roles: dict[str, Role] = {}
@@ -137,13 +140,15 @@ class LocalCluster:
         After an error :meth:`stop` has to be called, as the context manager does.
         """
         self._given_up = asyncio.get_running_loop().create_future()
-        self._folder = self._open.enter_context(open_data_folder(self._directory, fresh=self._fresh))
+        self._folder = self._open.enter_context(open_data_folder(self._directory, fresh=self._fresh, free=self._free))
         nats_url, mongodb_uri = await self._make_servers()
         common = self._common_environment(nats_url, mongodb_uri)
         self._issuer = issuer_for(Settings.from_env(common), lambda: time.time_ns() // 1_000_000)
         self._make_chat(common)
         for server in self._servers.values():
             server.check_ports()
+        if self._restart:
+            self._spawn(self._watch_disk(), "watch over the disk")
         for stage in start_stages(self._roles):
             await self._all(self._begin(name) for name in stage)
         await self._front_door_open()
@@ -225,9 +230,18 @@ class LocalCluster:
         server = self._servers[name]
         await self._start_one(name, server)
         if self._restart:
-            watcher = asyncio.create_task(self._watch(name, server), name=f"watch over {name}")
-            self._watchers.add(watcher)
-            watcher.add_done_callback(self._watchers.discard)
+            self._spawn(self._watch(name, server), f"watch over {name}")
+
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
+        watcher = asyncio.create_task(work, name=name)
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watcher_ended)
+
+    def _watcher_ended(self, watcher: asyncio.Task[None]) -> None:
+        self._watchers.discard(watcher)
+        error = None if watcher.cancelled() else watcher.exception()
+        if error is not None and self._given_up is not None and not self._given_up.done():
+            self._given_up.set_exception(error)
 
     async def _start_one(self, name: str, server: Server) -> None:
         self._notify(Starting(name))
@@ -242,12 +256,14 @@ class LocalCluster:
         why = ""
         while True:
             if ready_at is not None:
-                code = await server.child.wait()
-                why = describe_exit(code)
+                why = f"ended with {describe_exit(await server.child.wait())}"
             uptime_s = 0.0 if ready_at is None else time.monotonic() - ready_at
             deaths, step = deaths.another(uptime_s)
             if isinstance(step, GiveUp):
-                self._give_up(f"{name} died {step.deaths} times in a row, the last time with: {why}")
+                logs = self.folder.logs
+                self._give_up(
+                    ServerError(f"{name} died {step.deaths} times in a row, the last time: {why}; see {logs}")
+                )
                 return
             self._notify(Died(name, why, step.after_s))
             await asyncio.sleep(step.after_s)
@@ -256,14 +272,23 @@ class LocalCluster:
                 ready_at = time.monotonic()
             except ServerError as error:
                 ready_at = None
-                why = str(error)
+                why = f"did not start: {error}"
 
-    def _give_up(self, words: str) -> None:
+    async def _watch_disk(self) -> None:
+        while True:
+            try:
+                check_space(self.folder.path, self._free(self.folder.path), running=True)
+            except ServerError as error:
+                self._give_up(error)
+                return
+            await asyncio.sleep(_DISK_S)
+
+    def _give_up(self, error: ServerError) -> None:
         if self._given_up is not None and not self._given_up.done():
-            self._given_up.set_result(ServerError(f"{words}; all that it printed is in {self.folder.logs}"))
+            self._given_up.set_result(error)
 
     async def wait_given_up(self) -> ServerError:
-        """Wait until a child could not be kept alive, and say which and why."""
+        """Wait until a child could not be kept alive or the disk is full, and say so."""
         if self._given_up is None:
             raise ServerError("the cluster was not started")
         return await asyncio.shield(self._given_up)

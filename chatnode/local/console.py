@@ -18,8 +18,8 @@ def say(notice: Notice) -> tuple[str, str]:
             return name, "starting"
         case Ready(name, seconds, where, pid):
             return name, f"ready on {where}, process {pid} ({seconds:.1f} s)"
-        case Died(name, how, again_s):
-            return name, f"ended with {how}; starting it again in {again_s:g} s"
+        case Died(name, why, again_s):
+            return name, f"{why}; starting it again in {again_s:g} s"
         case Stopped(name, willingly):
             return name, "stopped" if willingly else "did not stop in time and was killed"
         case Said(name, words):

@@ -5,14 +5,15 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from chatnode.local.children import ServerError
 
 _MARK: Final = "chatcluster-data"
-_SPACE_NEEDED: Final = 1024**3
+_SPACE_TO_START: Final = 1024**3
+_SPACE_TO_GO_ON: Final = 128 * 1024**2
 _OURS: Final = frozenset({_MARK, "lock", "nats", "mongodb", "envoy", "logs", "jwt-secret", "demo-done"})
 
 
@@ -30,11 +31,19 @@ class DataFolder:
         """Exists once the demo's rooms and messages were made."""
 
 
+def free_bytes(path: Path) -> int:
+    """How much the disk of ``path`` has left."""
+    return shutil.disk_usage(path).free
+
+
 @contextlib.contextmanager
-def open_data_folder(path: Path, *, fresh: bool = False) -> Iterator[DataFolder]:
+def open_data_folder(
+    path: Path, *, fresh: bool = False, free: Callable[[Path], int] = free_bytes
+) -> Iterator[DataFolder]:
     """Make or take the folder, for this process alone, inside the block; :class:`ServerError` when that cannot be.
 
-    ``fresh`` empties it, but only when it is a data folder or empty: never somebody's documents.
+    ``fresh`` empties it, but only when it is a data folder or empty: never somebody's documents. ``free`` tells the
+    bytes that its disk has left.
     """
     path = path.absolute()
     if path.exists() and not path.is_dir():
@@ -46,7 +55,7 @@ def open_data_folder(path: Path, *, fresh: bool = False) -> Iterator[DataFolder]
     try:
         if fresh:
             _empty(path)
-        check_space(path, shutil.disk_usage(path).free)
+        check_space(path, free(path))
         folder = DataFolder(path)
         folder.logs.mkdir(exist_ok=True)
         _make_secret(folder.secret)
@@ -93,11 +102,15 @@ def _empty(path: Path) -> None:
             entry.unlink(missing_ok=True)
 
 
-def check_space(path: Path, free: int) -> None:
-    """:class:`ServerError` when the disk is so full that the servers would not run for long; ``free`` in bytes."""
-    if free < _SPACE_NEEDED:
+def check_space(path: Path, free: int, *, running: bool = False) -> None:
+    """:class:`ServerError` when the disk is so full that servers should not start, or while they run, go on.
+
+    ``free`` in bytes. They stop while there is room to stop in: what they write then is needed to start again.
+    """
+    needed = _SPACE_TO_GO_ON if running else _SPACE_TO_START
+    if free < needed:
         raise ServerError(
-            f"only {free // 1024**2} MiB are free on the disk of {path}, {_SPACE_NEEDED // 1024**2} MiB are needed: "
+            f"only {free // 1024**2} MiB are free on the disk of {path}, {needed // 1024**2} MiB are needed: "
             "free some, or choose a folder on another disk with --data"
         )
 

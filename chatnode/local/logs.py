@@ -69,7 +69,7 @@ def mongod_error(line: str) -> str | None:
     if entry.s not in {"E", "F"}:
         return None
     detail = entry.attr.get("error") or entry.attr.get("message") or ""
-    return f"{entry.msg} {detail}".strip()[:500]
+    return " ".join(f"{entry.msg} {detail}".split())[:500]
 
 
 def worth_showing(role: Role, line: str) -> str | None:

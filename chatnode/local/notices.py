@@ -21,10 +21,10 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """A child ended that nobody asked to; it starts again after ``again_s``."""
+    """A child ended that nobody asked to, or did not start again; it is started after ``again_s``."""
 
     name: str
-    how: str
+    why: str
     again_s: float
 
 

@@ -103,7 +103,7 @@ async def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None
     await parent.wait()
 
     async with asyncio.timeout(5):
-        while _alive(child):  # noqa: ASYNC110  the end of a grandchild cannot be awaited
+        while _alive(child):
             await asyncio.sleep(0.01)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from chatnode.local.chat_process import Ports
 from chatnode.local.cluster import LocalCluster
+from chatnode.local.notices import Died, Notice
 from chatnode.local.servers import NatsServer
 from tests.integration.conftest import MongoAddress
 
@@ -279,3 +280,24 @@ async def test_nodes_are_killed_and_started_by_number(tmp_path: Path) -> None:
         assert (await http.get(f"{cluster.url}/v1/demo/users")).status_code == 200
         await cluster.start_node(0)
         assert (await http.get(f"{cluster.admin_urls[0]}/readyz")).status_code == 200
+
+
+async def test_a_disk_that_fills_up_is_told_while_there_is_room_to_stop_in(tmp_path: Path) -> None:
+    free = 2 * 1024**3
+    async with LocalCluster(tmp_path, nodes=1, restart=True, free=lambda _: free) as cluster:
+        free = 10 * 1024**2
+        async with asyncio.timeout(10):
+            assert "only 10 MiB are free" in str(await cluster.wait_given_up())
+
+
+async def test_a_child_that_cannot_be_kept_alive_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatnode.local.supervision.DEATHS_MAX", 1)
+    said: list[Notice] = []
+    async with LocalCluster(tmp_path, nodes=1, restart=True, notify=said.append) as cluster:
+        (tmp_path / "nats" / "nats-server.conf").unlink()
+        (tmp_path / "nats" / "nats-server.conf").mkdir()
+        await cluster.servers["nats-server"].kill()
+        async with asyncio.timeout(30):
+            words = str(await cluster.wait_given_up())
+    assert words.startswith("nats-server died 2 times in a row, the last time: did not start")
+    assert any(isinstance(notice, Died) and notice.name == "nats-server" for notice in said)

@@ -66,3 +66,14 @@ def test_a_disk_that_is_almost_full_is_refused(tmp_path: Path) -> None:
     check_space(tmp_path, 2 * 1024**3)
     with pytest.raises(ServerError, match="only 100 MiB are free"):
         check_space(tmp_path, 100 * 1024**2)
+    with (
+        pytest.raises(ServerError, match="only 100 MiB are free"),
+        open_data_folder(tmp_path, free=lambda _: 100 * 1024**2),
+    ):
+        pass
+
+
+def test_servers_that_run_go_on_for_longer_than_they_would_start(tmp_path: Path) -> None:
+    check_space(tmp_path, 200 * 1024**2, running=True)
+    with pytest.raises(ServerError, match="only 100 MiB are free"):
+        check_space(tmp_path, 100 * 1024**2, running=True)

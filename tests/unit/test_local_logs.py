@@ -92,7 +92,7 @@ def test_notices_are_lines_with_a_name() -> None:
         Starting("mongod"),
         Ready("mongod", 1.26, "127.0.0.1:5", 17),
         Said("node-1", "serving"),
-        Died("node-1", "SIGKILL", 0.5),
+        Died("node-1", "ended with SIGKILL", 0.5),
         Stopped("node-1", willingly=True),
         Stopped("mongod", willingly=False),
     ):
