@@ -5,6 +5,7 @@ import logging
 import secrets
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -25,6 +26,7 @@ from chatnode.telemetry.metrics import NodeMetrics
 from chatnode.telemetry.traces import Tracing
 from chatnode.transports import demo, pages, rest
 from chatnode.transports.http import EXCEPTION_HANDLERS
+from chatnode.transports.rates import Rates
 from chatnode.transports.websocket.channel import SocketLimits
 from chatnode.transports.websocket.host import SocketHost
 from chatnode.transports.websocket.http import guarded_http
@@ -176,6 +178,7 @@ def http_app(node: Node) -> Starlette:
         reach=node.feed.reach,
         page=node.catch_up.page,
         suspended=node.feed.suspended,
+        wait=Rates(node.settings.command_rate_per_s, node.settings.command_burst, clock=time.monotonic).wait,
         now_ms=wall_ms,
         draw_id=lambda: secrets.token_urlsafe(12),
     )

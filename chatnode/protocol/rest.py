@@ -29,7 +29,8 @@ class NewMember(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
 class PutRoom(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     kind: Literal["course"]
     title: Title
-    closed: bool = False
+    closed: bool | None = None
+    """Absent: as it is, a new room open."""
     members: tuple[NewMember, ...] = ()
     """Added to those that there are; nobody is removed."""
 

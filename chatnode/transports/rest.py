@@ -85,6 +85,8 @@ class RestServices:
     """Wait until this node has applied a control sequence, for at most so many seconds."""
     page: PageReader
     suspended: Callable[[], bool]
+    wait: Callable[[str], float]
+    """Seconds until this user may ask; 0.0: now (:class:`chatnode.transports.rates.Rates`)."""
     now_ms: Callable[[], int]
     draw_id: Callable[[], str]
 
@@ -123,6 +125,7 @@ class _Rest:
         self._reach = services.reach
         self._page = services.page
         self._suspended = services.suspended
+        self._wait = services.wait
         self._now_ms = services.now_ms
         self._draw_id = services.draw_id
 
@@ -174,7 +177,7 @@ class _Rest:
             room=room,
             room_kind=body.kind,
             title=body.title,
-            closed=body.closed,
+            closed=body.closed if body.closed is not None else before is not None and before.closed,
             members=tuple(Member(each.user, each.role, _name(each.name, before, each.user)) for each in body.members),
         )
         seq = await self._store(event)
@@ -271,6 +274,9 @@ class _Rest:
         if scheme.lower() != "bearer" or not token:
             raise ProtocolError(ErrorCode.UNAUTHENTICATED, "send the token as Authorization: Bearer <token>")
         identity = await self._verifier.verify(token.strip())
+        wait = 0.0 if is_service(identity.scopes) else self._wait(identity.user)
+        if wait:
+            raise ProtocolError(ErrorCode.RATE_LIMITED, "too many requests; slow down", retry_after=round(wait, 3))
         self._check_suspended()
         if identity.issued_at < await self._rights.revoked_before(identity.user):
             raise ProtocolError(ErrorCode.UNAUTHENTICATED, "this token was revoked; sign in again")

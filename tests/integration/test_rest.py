@@ -1,6 +1,7 @@
 """The HTTP interface of real nodes over a real nats-server, mongod and worker."""
 
 import asyncio
+import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,9 +18,11 @@ from pymongo import MongoClient
 from websockets.asyncio.client import ClientConnection, connect
 
 from chatnode.app import Signals, run_node
+from chatnode.broker.connection import connect as nats_connect
 from chatnode.identity.tokens import TokenIssuer, issuer_for
 from chatnode.local.children import free_port
-from chatnode.local.servers import NatsServer
+from chatnode.local.servers import Mongod, NatsServer
+from chatnode.protocol.control import MemberPut, RoomPut, decode_control
 from chatnode.protocol.ids import direct_room
 from chatnode.settings import Settings
 from chatnode.worker.main import run_worker
@@ -256,7 +259,9 @@ async def test_changing_a_course_keeps_its_members_and_adds_new_ones(site: Site,
         (amina, "trainer", amina.upper()),
         (hugo, "moderator", ""),
     }
-    assert renamed.body["closed"] is False
+    assert renamed.body["closed"] is True
+    opened = await site.ask("PUT", f"/v1/rooms/{room}", {"kind": "course", "title": "Réseaux 2", "closed": False})
+    assert opened.body["closed"] is False
 
 
 @pytest.mark.parametrize("by", ["trainer", "moderator", "learner", "outsider"])
@@ -630,6 +635,17 @@ async def test_what_is_not_there_is_told_in_the_same_form(
     assert reply.headers["content-type"] == "application/json"
 
 
+async def test_a_user_who_asks_too_often_is_told_when_to_come_back(site: Site, person: Person) -> None:
+    amina = person("amina")
+    burst = site.nodes[0].command_burst
+    replies = await asyncio.gather(*(site.ask("GET", "/v1/me", by=amina) for _ in range(burst + 40)))
+    refused = [reply for reply in replies if reply.status != 200]
+    assert refused
+    assert {(reply.status, reply.code) for reply in refused} == {(429, "rate_limited")}
+    assert all(int(reply.headers["retry-after"]) >= 1 for reply in refused)
+    assert (await site.ask("GET", "/v1/me", by=person("hugo"))).status == 200
+
+
 async def test_answers_are_never_cached(site: Site) -> None:
     reply = await site.ask("GET", "/v1/me")
     assert reply.headers["cache-control"] == "no-store"
@@ -652,6 +668,82 @@ async def test_the_demo_gives_no_rights_of_the_platform(site: Site, room: str) -
     token = (await site.ask("POST", "/v1/demo/token", {"user": "claire"}, by=None)).body["token"]
     reply = await site.ask("PUT", f"/v1/rooms/{room}", {"kind": "course", "title": "x"}, by="claire", token=token)
     assert reply.status == 403
+
+
+async def test_a_body_that_does_not_come_ends_in_an_answer(site: Site) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.nodes[0].port)
+    head = f"PUT /v1/rooms/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {site.token(SERVICE)}\r\n"
+    writer.write(f"{head}content-length: 100\r\n\r\n{{".encode())
+    async with asyncio.timeout(8.0):
+        status = await reader.readline()
+    writer.close()
+    assert b" 400 " in status or status == b""
+
+
+@pytest.mark.timeout(240)
+async def test_changes_through_two_nodes_at_once_end_in_the_same_on_both(site: Site, room: str, person: Person) -> None:
+    """Each node's view, the projection behind it and the control stream itself agree, and what one wrote it reads."""
+    people = [person(f"p{number}") for number in range(6)]
+    await site.course(room, **{people[0]: "learner"})
+    chance = random.Random(7)
+
+    async def change(number: int) -> None:
+        node, user = number % 2, chance.choice(people)
+        role = chance.choice(("learner", "trainer", "moderator", None))
+        path = f"/v1/rooms/{room}/members/{user}"
+        if role is None:
+            reply = await site.ask("DELETE", path, node=node)
+        else:
+            reply = await site.ask("PUT", path, {"role": role}, node=node)
+        if reply.status == 404:
+            # The other node has not heard of the new room yet.
+            return
+        assert reply.status == 200, reply.body
+
+    for start in range(0, 200, 10):
+        await asyncio.gather(*(change(number) for number in range(start, start + 10)))
+    async with asyncio.timeout(10.0):
+        while True:
+            one, two = [(await site.ask("GET", f"/v1/rooms/{room}", node=node)).body for node in (0, 1)]
+            if one == two:
+                break
+            await asyncio.sleep(0.05)
+    client = await nats_connect(site.server.url, name="test")
+    members: dict[str, tuple[str, str]] = {}
+    subscription = await client.jetstream().subscribe(f"ctl.room.{room}", ordered_consumer=True)
+    last = (await client.jetstream().get_last_msg("CTRL", f"ctl.room.{room}")).seq
+    while True:
+        message = await subscription.next_msg(5.0)
+        event = decode_control(message.data)
+        if isinstance(event, RoomPut):
+            members.update({each.user: (each.role, each.name) for each in event.members})
+        elif isinstance(event, MemberPut) and event.role is None:
+            members.pop(event.user, None)
+        elif isinstance(event, MemberPut):
+            members[event.user] = (event.role, event.name)
+        if message.metadata.sequence.stream >= last:
+            break
+    await client.close()
+    assert {each["user"]: (each["role"], each["name"]) for each in one["members"]} == members
+
+
+async def test_while_mongodb_is_away_what_needs_it_is_retryable_and_comes_back(tmp_path: Path) -> None:
+    async with (
+        NatsServer(tmp_path / "nats") as server,
+        Mongod(tmp_path / "mongod") as mongod,
+        running(server, mongod.uri) as site,
+    ):
+        await site.course("python", amina="learner")
+        await mongod.stop()
+        reply = await site.ask("GET", "/v1/rooms", by="amina")
+        assert (reply.status, reply.code, reply.body["error"]["retryable"]) == (503, "unavailable", True)
+        assert int(reply.headers["retry-after"]) >= 1
+        await mongod.start()
+
+        async def back() -> bool:
+            return (await site.ask("GET", "/v1/rooms", by="amina")).status == 200
+
+        await eventually(back, within=30.0)
 
 
 async def test_while_nats_is_away_everything_is_retryable_and_comes_back(own_site: Site) -> None:
