@@ -85,6 +85,7 @@ class Client:
         """What the timer waits for."""
         self._welcome: frames.Welcome | None = None
         self._runner: asyncio.Task[None] | None = None
+        self._socket: ClientConnection | None = None
 
     @property
     def welcome(self) -> frames.Welcome | None:
@@ -443,6 +444,7 @@ class Client:
         self._apply()
 
     async def _converse(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
+        self._socket = socket
         async with asyncio.TaskGroup() as group:
             writer = group.create_task(self._keep_writing(socket))
             self._machine.opened(self._clock(), token)

@@ -151,7 +151,7 @@ class CatchUp:
         if stored is None:
             raise Unavailable(f"history of {room} is more than {TAIL_MAX} events behind")
         events = self._events(stored, epoch, start)
-        keys = [(event.sender, event.id) for event in events if isinstance(event, MessageEvent)]
+        keys = [(event.sender, event.id) for event in events if not isinstance(event, MemberEvent)]
         recorded = await self._history.commands(keys) if keys else {}
 
         def void(event: StoredEvent) -> bool:

@@ -19,6 +19,7 @@ from tests.oracle.log import (
     encode_record,
 )
 from tests.oracle.verdict import Problem, Rule, Verdict, judge
+from tests.oracle.watched import Watched
 
 __all__ = [
     "Acked",
@@ -34,6 +35,7 @@ __all__ = [
     "Subscribed",
     "Unknown",
     "Verdict",
+    "Watched",
     "decode_records",
     "encode_record",
     "judge",

@@ -80,9 +80,10 @@ class HistoryRead(_Record, tag="history_read", frozen=True):
 
 
 class Settled(_Record, tag="settled", frozen=True):
-    """The test has waited for quiet: this client has to have all of the room by now."""
+    """The test has waited: this client has to have all of the room up to this place by now."""
 
     room: str
+    upto: Position
 
 
 Record = Invoked | Acked | Refused | Unknown | Subscribed | Delivered | HistoryRead | Settled

@@ -103,7 +103,7 @@ class _Segment:
     since: Position
     page: tuple[Message, ...] | None
     events: list[StoredEvent] = field(default_factory=list)
-    settled: bool = False
+    settled: Position | None = None
 
 
 @dataclass
@@ -160,8 +160,8 @@ def _sort(records: Iterable[Record]) -> tuple[_Case, list[Problem]]:
                     problems.append(Problem(Rule.PHANTOM, event.room, f"{client} got {name(event)} unsubscribed"))
                 else:
                     segment.events.append(event)
-            case Settled(client=client, room=room) if (client, room) in current:
-                current[client, room].settled = True
+            case Settled(client=client, room=room, upto=upto) if (client, room) in current:
+                current[client, room].settled = upto
             case _:
                 pass
     return case, problems
@@ -307,12 +307,15 @@ class _RoomTrial:
             for position in self._kept:
                 if floor <= position <= segment.since and position not in paged:
                     yield Rule.GAP, f"the page of {segment.client} lacks {spot(position)}"
-        end = Position(2**31, 0) if segment.settled else max(places, default=segment.since)
+        end = max([*places, segment.settled or segment.since])
         for position in self._known:
             if segment.since < position <= end and position not in places and position not in paged:
                 yield Rule.GAP, f"{segment.client} was never given {spot(position)}"
-        if segment.settled and segment.page is not None:
+        if segment.settled == self._last() and segment.page is not None:
             yield from self._holds_the_history(segment, min(paged, default=Position(0, 0)))
+
+    def _last(self) -> Position | None:
+        return self._known[-1] if self._known else None
 
     def _increases(self, segment: _Segment) -> Iterator[tuple[Rule, str]]:
         last = segment.since

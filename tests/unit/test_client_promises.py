@@ -218,7 +218,10 @@ class World:
                     person.pass_time(1.0)
         assert self.quiet()
         for person in self.people:
-            self.records.extend(Settled(at=0, client=person.name, room=room) for room in ROOMS)
+            for room in ROOMS:
+                kept = {(event.sender, event.id): place(event) for event in reversed(self.node.room(room))}
+                last = max(kept.values(), default=Position(0, 0))
+                self.records.append(Settled(at=0, client=person.name, room=room, upto=last))
 
     def quiet(self) -> bool:
         """Everything that was sent is acked, and everybody is connected and follows all rooms."""

@@ -129,7 +129,7 @@ class Run:
         for client in self.delivered:
             while self.delivered[client] < len(self.stored):
                 self.deliver(client)
-            self.records.append(Settled(at=self.now(), client=client, room=ROOM))
+            self.records.append(Settled(at=self.now(), client=client, room=ROOM, upto=self.head()))
 
     def judged(self) -> frozenset[Rule]:
         return judge(self.records, {ROOM: self.page()}).rules

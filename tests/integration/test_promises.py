@@ -1,0 +1,331 @@
+"""The promises of the cluster while nothing fails but clients and clocks: order, acks, resends, cursors, rights."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from chatclient import Ended, Refused, new_id
+from chatnode.broker.subjects import partition_of, room_subject, stream_name
+from chatnode.local.cluster import LocalCluster
+from chatnode.protocol.errors import CloseCode
+from chatnode.protocol.events import MessageEvent, SubscribedEvent, UnsubscribedEvent
+from tests.integration.promises import SETTINGS, Chatter, Talk, begin_talk, metric, nats_of, rest
+from tests.oracle import Log, Watched
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalCluster]:
+    directory = tmp_path_factory.mktemp("cluster")
+    async with LocalCluster(directory, nodes=2, settings=SETTINGS, sync_always=False) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def talk(cluster: LocalCluster) -> Talk:
+    return await begin_talk(cluster)
+
+
+# Order, acks, history.
+
+
+async def test_everybody_on_every_node_has_everything_once_and_in_one_order(talk: Talk) -> None:
+    async with talk.client("ana", 0) as ana, talk.client("bob", 1) as bob, talk.client("tom", 1) as tom:
+        for watched in (ana, bob, tom):
+            await watched.subscribe(talk.room)
+        async with (
+            Chatter(ana, talk.room) as one,
+            Chatter(bob, talk.room) as two,
+            Chatter(tom, talk.room) as three,
+        ):
+            for chatter in (one, two, three):
+                await chatter.until_acked(60)
+        verdict = await talk.keep(ana, bob, tom)
+        assert verdict.acked == verdict.sent
+
+
+async def test_whoever_joins_in_the_middle_has_a_page_and_everything_after_it(talk: Talk) -> None:
+    async with talk.client("ana", 0) as ana, talk.client("bob", 1) as bob:
+        await ana.subscribe(talk.room)
+        async with Chatter(ana, talk.room) as chatter:
+            for _ in range(4):
+                await chatter.until_acked(15)
+                async with talk.client("eve", 1, name=new_id()) as eve:
+                    await eve.subscribe(talk.room, limit=5)
+                    await chatter.until_acked(10)
+                    await eve.until(lambda eve=eve: len(eve.stored(talk.room)) >= 5)
+            await bob.subscribe(talk.room)
+            await chatter.until_acked(15)
+        await talk.keep(ana, bob)
+
+
+async def test_what_is_acked_is_in_every_read_that_begins_afterwards(talk: Talk) -> None:
+    async with talk.client("ana", 0) as ana, talk.client("bob", 1) as bob:
+        await ana.subscribe(talk.room)
+        async with Chatter(ana, talk.room) as chatter:
+            for _ in range(10):
+                await chatter.until_acked(5)
+                await bob.history(talk.room)
+        await bob.subscribe(talk.room)
+        await talk.keep(ana, bob)
+
+
+# Resends.
+
+
+@pytest.fixture
+async def short_window(cluster: LocalCluster, talk: Talk) -> AsyncIterator[float]:
+    """The duplicate window of the room's stream, in seconds, made so short that a test can wait for its end."""
+    client = await nats_of(cluster)
+    stream = client.jetstream()
+    config = (await stream.stream_info(stream_name(partition_of(talk.room)))).config
+    usual = config.duplicate_window
+    config.duplicate_window = 0.1
+    await stream.update_stream(config)
+    yield 0.1
+    config.duplicate_window = usual
+    await stream.update_stream(config)
+    await client.close()
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_a_resend_within_the_window_has_the_first_ack_and_no_second_effect(talk: Talk, again: bool) -> None:
+    async with talk.client("ana", 0) as ana, talk.client("ana", 1, name="ana-2") as other:
+        await ana.subscribe(talk.room)
+        command = new_id()
+        first = await ana.send(talk.room, "once", command=command)
+        second = await other.send(talk.room, "once", command=command, again=again)
+        assert first == second
+        await talk.keep(ana)
+
+
+async def test_a_resend_beyond_the_window_has_the_first_ack_and_no_second_effect(
+    talk: Talk, short_window: float
+) -> None:
+    async with talk.client("ana", 0) as ana, talk.client("ana", 1, name="ana-2") as other:
+        await ana.subscribe(talk.room)
+        command = new_id()
+        first = await ana.send(talk.room, "once", command=command)
+        assert first is not None
+        await asyncio.sleep(5 * short_window)
+        assert await other.send(talk.room, "once", command=command, again=True) == first
+        await ana.send(talk.room, "after")
+        await talk.keep(ana)
+
+
+async def test_a_copy_that_comes_out_beyond_the_window_is_void_for_everybody(
+    talk: Talk, short_window: float, cluster: LocalCluster
+) -> None:
+    """A publish that was stuck in a paused server does this; here it is published again by hand."""
+    async with talk.client("ana", 0) as ana, talk.client("bob", 1) as bob:
+        await ana.subscribe(talk.room)
+        await bob.subscribe(talk.room)
+        first = await ana.send(talk.room, "once")
+        assert first is not None
+        await ana.edit(talk.room, first.position, "twice")
+        await ana.edit(talk.room, first.position, "three times")
+        await asyncio.sleep(5 * short_window)
+        client = await nats_of(cluster)
+        stream = stream_name(partition_of(talk.room))
+        for seq in (first.seq, first.seq + 1):
+            stored = await client.jetstream().get_msg(stream, seq=seq)
+            assert stored.data is not None
+            await client.jetstream().publish(room_subject(talk.room), stored.data)
+        await client.close()
+        await ana.send(talk.room, "after")
+        async with talk.client("eve", 1) as eve:
+            await eve.subscribe(talk.room)
+            await talk.keep(ana, bob, eve)
+            texts = [message.text for message in await talk.sent_history(eve)]
+        assert texts == ["three times", "after"]
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_an_id_that_names_something_else_is_refused(talk: Talk, again: bool) -> None:
+    async with talk.client("ana", 0) as ana:
+        await ana.subscribe(talk.room)
+        command = new_id()
+        ack = await ana.send(talk.room, "one thing", command=command)
+        assert ack is not None
+        with pytest.raises(Refused, match="id_reused"):
+            await ana.send(talk.room, "another thing", command=command, again=again)
+        with pytest.raises(Refused, match="id_reused"):
+            await ana.client.react(talk.room, ack.position, "+1", command=command, again=again)
+        await ana.send(talk.room, "after")
+        await talk.keep(ana)
+
+
+async def test_an_id_is_one_users_alone(talk: Talk) -> None:
+    async with talk.client("ana", 0) as ana, talk.client("bob", 1) as bob:
+        await ana.subscribe(talk.room)
+        command = new_id()
+        one = await ana.send(talk.room, "hers", command=command)
+        other = await bob.send(talk.room, "his", command=command)
+        assert one != other
+        verdict = await talk.keep(ana)
+        assert verdict.acked == 2
+
+
+# Cursors.
+
+
+async def test_a_cursor_is_good_on_the_other_node(talk: Talk) -> None:
+    async with talk.client("bob", 1) as bob:
+        await bob.subscribe(talk.room)
+        async with talk.client("ana", 0, name="ana-1") as ana:
+            await ana.subscribe(talk.room)
+            seen = await bob.send(talk.room, "seen")
+            assert seen is not None
+            await ana.until_at(talk.room, seen.position)
+            cursor = ana.client.cursor(talk.room)
+        missed = [await bob.send(talk.room, f"missed {number}") for number in range(30)]
+        assert missed[-1] is not None
+        async with talk.client("ana", 1, name="ana-2") as ana:
+            room = await ana.subscribe(talk.room, cursor)
+            assert (room.recovered, room.messages) == (True, ())
+            await bob.send(talk.room, "live")
+            await talk.keep(bob, ana)
+            texts = [event.text for event in ana.stored(talk.room) if isinstance(event, MessageEvent)]
+            assert texts == [*(f"missed {number}" for number in range(30)), "live"]
+
+
+@pytest.mark.parametrize("cursor", ["1-999999999-0", "1-1-0badcafe", "7-1-0"])
+async def test_a_cursor_of_nowhere_gets_the_page_and_is_told_so(talk: Talk, cursor: str) -> None:
+    async with talk.client("ana", 0) as ana:
+        for number in range(3):
+            await ana.send(talk.room, f"{number}")
+        room = await ana.subscribe(talk.room, cursor)
+        assert not room.recovered
+        assert [message.text for message in room.messages if message.notice is None] == ["0", "1", "2"]
+        await talk.keep(ana)
+
+
+async def test_whoever_missed_too_much_gets_a_page_and_nothing_partial(talk: Talk) -> None:
+    async with talk.client("bob", 1) as bob, talk.client("ana", 0) as ana:
+        room = await bob.subscribe(talk.room)
+        await asyncio.gather(*(ana.send(talk.room, f"{number}") for number in range(520)))
+        async with talk.client("bob", 0, name="bob-2") as late:
+            again = await late.subscribe(talk.room, room.cursor, limit=20)
+            assert (again.recovered, len(again.messages), again.more_before) == (False, 20, True)
+            await talk.keep(bob, late)
+
+
+# Slow readers.
+
+
+async def test_a_slow_reader_is_closed_with_4001_and_loses_nothing(talk: Talk, cluster: LocalCluster) -> None:
+    async with talk.client("ana", 0) as ana, talk.client("bob", 0) as slow:
+        await ana.subscribe(talk.room)
+        await slow.subscribe(talk.room)
+        stall(slow)
+        closed = asyncio.create_task(closed_by_node(slow))
+        for number in range(100):
+            await asyncio.gather(*(ana.send(talk.room, f"{number} {each} {'x' * 12_000}") for each in range(8)))
+            if await metric(cluster, 0, "chat_send_buffer_bytes") > 180_000:
+                break
+        await asyncio.gather(*(ana.send(talk.room, f"over {each} {'x' * 12_000}") for each in range(12)))
+        resume(slow)
+        assert await closed == CloseCode.SLOW_READER
+        await talk.keep(ana, slow)
+
+
+def stall(watched: Watched) -> None:
+    """Stop reading from the socket, as a phone in a tunnel does."""
+    transport(watched).pause_reading()
+
+
+def resume(watched: Watched) -> None:
+    transport(watched).resume_reading()
+
+
+def transport(watched: Watched) -> asyncio.Transport:
+    socket = watched.client._socket
+    assert socket is not None
+    return socket.transport
+
+
+async def closed_by_node(watched: Watched) -> int | None:
+    """The close code of the connection that the client has now."""
+    socket = watched.client._socket
+    assert socket is not None
+    await socket.wait_closed()
+    return socket.close_code
+
+
+# Rights.
+
+
+async def test_a_removal_reaches_an_open_socket_within_two_seconds(talk: Talk, cluster: LocalCluster) -> None:
+    async with talk.client("ana", 0) as ana, talk.client("bob", 1) as bob:
+        await ana.subscribe(talk.room)
+        await bob.subscribe(talk.room)
+        began = time.monotonic()
+        await rest(cluster, "DELETE", f"/v1/rooms/{talk.room}/members/bob")
+        await bob.until(lambda: any(isinstance(event, UnsubscribedEvent) for event in bob.events), 2.0)
+        assert time.monotonic() - began < 2.0
+        with pytest.raises(Refused, match=r"forbidden|not_found"):
+            await bob.send(talk.room, "still here?")
+        await ana.send(talk.room, "he is gone")
+        await talk.keep(ana)
+        assert not any("gone" in getattr(event, "text", "") for event in bob.events)
+
+
+async def test_a_revocation_ends_the_client_within_two_seconds(talk: Talk, cluster: LocalCluster) -> None:
+    async with talk.client("eve", 1) as eve:
+        await eve.subscribe(talk.room)
+        await rest(cluster, "POST", "/v1/users/eve/revoke", {})
+        await eve.until(lambda: eve.ended is not None, 2.0)
+        assert eve.ended is not None
+        assert eve.ended.code == CloseCode.REVOKED
+        assert await eve.send(talk.room, "still here?") is None
+
+
+async def test_a_token_that_is_none_ends_the_client_at_once(talk: Talk) -> None:
+    with pytest.raises(Ended, match="unauthenticated"):
+        async with Watched(Log(), "ana", talk.urls(0), "no-token"):
+            pass
+
+
+# Epochs.
+
+
+async def test_a_stream_that_was_made_anew_raises_the_epoch_and_everybody_reloads(
+    talk: Talk, cluster: LocalCluster
+) -> None:
+    async with talk.client("ana", 0) as ana, talk.client("bob", 1) as bob:
+        await ana.subscribe(talk.room)
+        await bob.subscribe(talk.room)
+        for number in range(5):
+            await ana.send(talk.room, f"before {number}")
+        cursor = bob.client.cursor(talk.room)
+        await until_written(cluster, talk.room, 5)
+        client = await nats_of(cluster)
+        await client.jetstream().delete_stream(stream_name(partition_of(talk.room)))
+        after = await ana.send(talk.room, "after")
+        assert after is not None
+        assert after.epoch == 2
+        await client.close()
+        reloaded = [lambda who=who: anew(who) for who in (ana, bob)]
+        for watched, enough in zip((ana, bob), reloaded, strict=True):
+            await watched.until(enough, 30.0)
+        async with talk.client("eve", 1, name="late") as late:
+            room = await late.subscribe(talk.room, cursor)
+            assert not room.recovered
+            await talk.keep(ana, bob, late)
+
+
+def anew(watched: Watched) -> bool:
+    return sum(isinstance(event, SubscribedEvent) and not event.recovered for event in watched.events) > 1
+
+
+async def until_written(cluster: LocalCluster, room: str, count: int) -> None:
+    from pymongo import AsyncMongoClient
+
+    mongod = cluster.servers["mongod"]
+    async with AsyncMongoClient(mongod.uri) as client, asyncio.timeout(15):
+        while await client["chat"]["messages"].count_documents({"_id.room": room, "kind": "message"}) < count:
+            await asyncio.sleep(0.05)
