@@ -1,9 +1,12 @@
 """Durable pull consumers, read strictly in order.
 
 A consumer hands messages out in another order than the stream's when an answer got lost, or when somebody else pulls
-from it too. Folding relies on order, so a :class:`Puller` checks that every message is the stream's next one, and is
-started anew at the watermark (``$JS.API.CONSUMER.RESET``, nats-server 2.14) when one is not. The acknowledgement of a
-message stands for all before it; it is sent once they are in MongoDB.
+from it too. Folding relies on order, so a :class:`Puller` checks that every message is the stream's next one; when one
+is not, another feed is begun at the watermark. The acknowledgement of a message stands for all before it; it is sent
+once they are in MongoDB.
+
+The consumer is made anew for each feed. Resetting it (``$JS.API.CONSUMER.RESET``) keeps the pulls that wait at it, and
+gave everything to a worker that was paused until its pull ran out.
 """
 
 import asyncio
@@ -25,10 +28,13 @@ BATCH_MAX: Final = 500
 ACK_WAIT_S: Final = 120
 _API_S: Final = 10.0
 _EXPIRES_S: Final = 20.0
-_HEARTBEAT_S: Final = 4.0
+_HEARTBEAT_S: Final = 2.0
+_SILENCE_S: Final = 5.0
+"""Without a message or heartbeat for so long a pull is taken for lost."""
 _LINGER_S: Final = 0.003
 """How long a batch that is not full waits for more."""
 _BATCH_BYTES: Final = 8 * 1024 * 1024
+_NO_CONSUMER: Final = 10014
 _FINISHED: Final = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes"})
 """Descriptions of a 409 that only says that the pull is over."""
 _ACK_PREFIX: Final = "$JS.ACK."
@@ -42,7 +48,8 @@ class _Config(Struct, frozen=True, kw_only=True):
     durable_name: str
     name: str
     ack_policy: str = "all"
-    deliver_policy: str = "all"
+    deliver_policy: str = "by_start_sequence"
+    opt_start_seq: int
     ack_wait: int = ACK_WAIT_S * 10**9
     max_ack_pending: int = 2 * BATCH_MAX
     max_deliver: int = -1
@@ -51,10 +58,6 @@ class _Config(Struct, frozen=True, kw_only=True):
 class _Create(Struct, frozen=True):
     stream_name: str
     config: _Config
-
-
-class _Reset(Struct, frozen=True):
-    seq: int
 
 
 class _Pull(Struct, frozen=True):
@@ -109,7 +112,6 @@ class Puller:
         self._client = client
         self._stream = stream
         self._consumer = consumer
-        self._start = start
         self._next = start
         self._inbox = client.new_inbox()
         self._subscription: Subscription | None = None
@@ -121,15 +123,16 @@ class Puller:
         self._open = 0
         """Messages that the pull under way may still bring."""
         self._pulls = 0
+        self._heard_at = 0.0
         self._broken: str | None = None
 
     async def __aenter__(self) -> Self:
-        """Create the consumer, or set it to ``start``. :class:`Unavailable` when NATS does not do so."""
+        """Make the consumer anew, which ends all other feeds; :class:`Unavailable` when NATS does not do so."""
+        await self._api(f"CONSUMER.DELETE.{self._stream}.{self._consumer}", b"", allowed=_NO_CONSUMER)
+        config = _Config(durable_name=self._consumer, name=self._consumer, opt_start_seq=max(1, self._next))
         await self._api(
-            f"CONSUMER.CREATE.{self._stream}.{self._consumer}",
-            msgspec.json.encode(_Create(self._stream, _Config(durable_name=self._consumer, name=self._consumer))),
+            f"CONSUMER.CREATE.{self._stream}.{self._consumer}", msgspec.json.encode(_Create(self._stream, config))
         )
-        await self._api(f"CONSUMER.RESET.{self._stream}.{self._consumer}", msgspec.json.encode(_Reset(self._start)))
         try:
             self._subscription = await self._client.subscribe(
                 f"{self._inbox}.*",
@@ -213,13 +216,12 @@ class Puller:
             if not self._open:
                 await self._pull()
             self._arrived.clear()
-            silence = min(deadline - loop.time(), 2.5 * _HEARTBEAT_S)
             try:
-                async with asyncio.timeout(silence):
+                async with asyncio.timeout_at(min(deadline, self._heard_at + _SILENCE_S)):
                     await self._arrived.wait()
             except TimeoutError:
-                if silence >= 2.5 * _HEARTBEAT_S:
-                    self._broken = "no sign of life from the consumer"
+                if loop.time() >= self._heard_at + _SILENCE_S:
+                    self._broken = f"no sign of life for {_SILENCE_S:.0f} s"
 
     async def _pull(self) -> None:
         self._check()
@@ -234,12 +236,14 @@ class Puller:
         except AWAY as error:
             raise Unavailable(f"pulling from {self._stream}: NATS is away ({type(error).__name__})") from error
         self._open = BATCH_MAX
+        self._heard_at = asyncio.get_running_loop().time()
 
     def _check(self) -> None:
         if self._broken is not None:
             raise Disordered(f"{self._stream}: {self._broken}")
 
     async def _receive(self, message: Msg) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
         headers = message.headers or {}
         if message.reply.startswith(_ACK_PREFIX):
             self._take(_delivery(message, headers))
@@ -259,9 +263,9 @@ class Puller:
         if status not in {"404", "408"} and description not in _FINISHED:
             self._broken = f"status {status} {description}".rstrip()
 
-    async def _api(self, operation: str, payload: bytes) -> None:
+    async def _api(self, operation: str, payload: bytes, *, allowed: int = 0) -> None:
         refused = msgspec.json.decode(await self._request(operation, payload), type=_Answer).error
-        if refused is not None:
+        if refused is not None and refused.err_code != allowed:
             raise Unavailable(f"{operation}: {refused.description} ({refused.err_code})")
 
     async def _request(self, operation: str, payload: bytes) -> bytes:

@@ -105,7 +105,7 @@ class StreamWorker:
         return self._stream.name
 
     def verify(self) -> None:
-        """Something happened to the stream: compare it with MongoDB before going on."""
+        """Something happened to the stream: compare it with MongoDB and start a new feed before going on."""
         self._verify = True
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -157,7 +157,7 @@ class StreamWorker:
                 if self._clock() - self._renewed_at >= self._rhythm.renew and not await self._renew():
                     log.warning("%s: another worker has taken over", self.name)
                     return
-                if (self._verify or self._check_due()) and not await self._still(session):
+                if self._verify or (self._check_due() and not await self._still(session)):
                     return
                 await self._step(session, feed)
                 if session.drain is not None and self.watermark.seq >= session.drain_to:
@@ -249,7 +249,6 @@ class StreamWorker:
 
     async def _still(self, session: _Session) -> bool:
         """Whether the stream is the one that the session began with."""
-        self._verify = False
         self._checked_at = self._clock()
         if session.drain is not None:
             return True
