@@ -83,7 +83,7 @@ class Node:
 
 async def until(condition: Callable[[], bool], within: float = 10.0) -> None:
     async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110  the conditions belong to several objects
+        while not condition():
             await asyncio.sleep(0.02)
 
 
