@@ -7,6 +7,8 @@ Never here: what a message means; a transport carries bytes between a client and
 ``frames``         pure: frames to bytes, bytes to messages
 ``handshake``      pure: what a handshake request is answered
 ``wheel``          timers, coarse and cheap: one loop timer for all sockets
+``timers``         turns the wheel by the event loop
+``backlog``        pure: how much waits for one client
 ``channel``        what the application sees: Acceptor, Receiver, Channel, limits
 ``host``           what the sockets of one node share: the flush, the sum of what waits, counters
 ``protocol``       the asyncio protocol that uvicorn upgrades to

@@ -84,10 +84,15 @@ class SocketHost:
         self._clogged.discard(socket)
 
     def _flush(self) -> None:
-        dirty = self._dirty
+        dirty = iter(self._dirty)
         self._dirty = []
-        for socket in dirty:
-            socket.flush()
+        try:
+            for socket in dirty:
+                socket.flush()
+        finally:
+            # Nothing is left unless one of them raised, which must not leave the others unsent for ever.
+            for socket in dirty:
+                self.mark(socket)
         if self._clogged:
             self._relieve()
 

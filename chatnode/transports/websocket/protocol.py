@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from typing import ClassVar, Final, cast
 
 from uvicorn.config import Config
@@ -17,7 +16,8 @@ from uvicorn.server import ServerState
 
 from chatnode.protocol.errors import CloseCode
 from chatnode.transports.websocket import frames
-from chatnode.transports.websocket.channel import Acceptor, Receiver, Refusal, SocketLimits
+from chatnode.transports.websocket.backlog import Backlog
+from chatnode.transports.websocket.channel import Acceptor, Receiver, Refusal
 from chatnode.transports.websocket.handshake import answer, refusal_response
 from chatnode.transports.websocket.host import SocketHost
 from chatnode.transports.websocket.wheel import Slot
@@ -46,7 +46,7 @@ class ChatSocket(asyncio.Protocol):
 
     __slots__ = (
         "_allowance",
-        "_clog",
+        "_backlog",
         "_code",
         "_connections",
         "_heard",
@@ -73,7 +73,7 @@ class ChatSocket(asyncio.Protocol):
         self._pending: list[bytes] | None = None
         self._pending_bytes = 0
         self._allowance = 0
-        self._clog: _Clog | None = None
+        self._backlog: Backlog | None = None
         self._held: list[frames.Incoming] | None = None
         self._paused = False
         self._slot: Slot | None = None
@@ -110,7 +110,7 @@ class ChatSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  why it was lost changes nothing
         if self._state not in {_HANDSHAKE, _REFUSED}:
             self.host.counts.open -= 1
-        if self._clog is not None:
+        if self._backlog is not None:
             self.host.unclog(self)
         self._state = _LOST
         self._connections.discard(self)
@@ -121,12 +121,12 @@ class ChatSocket(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The kernel took less than was written: from now on, what waits is watched."""
-        if self._clog is None:
-            self._clog = _Clog(self._allowance)
+        if self._backlog is None:
+            self._backlog = Backlog(self._allowance)
             self.host.clog(self)
 
     def resume_writing(self) -> None:
-        self._clog = None
+        self._backlog = None
         self.host.unclog(self)
         if self._receiver is not None and self._state == _OPEN:
             self._receiver.drained()
@@ -342,7 +342,7 @@ class ChatSocket(asyncio.Protocol):
         within = _ITERATION_FACTOR * limits.send_buffer_bytes
         if self._pending_bytes > within and self._pending_bytes - max(map(len, pending)) > within:
             return True
-        return self._clog is not None and self._clog.overflows(self._transport.get_write_buffer_size(), limits)
+        return self._backlog is not None and self._backlog.overflows(self._transport.get_write_buffer_size(), limits)
 
     def _write_pending(self) -> None:
         pending = self._pending
@@ -355,8 +355,8 @@ class ChatSocket(asyncio.Protocol):
         counts.frames += count
         counts.bytes += size
         self._allowance = max(map(len, pending)) if size > self.host.limits.send_buffer_bytes else 0
-        if self._clog is not None:
-            self._clog.add(size, count, self._allowance)
+        if self._backlog is not None:
+            self._backlog.add(size, count, self._allowance)
         self._drop_pending()
         self._transport.write(pending[0] if count == 1 else b"".join(pending))
 
@@ -376,33 +376,6 @@ class ChatSocket(asyncio.Protocol):
         if self._slot is not None:
             timers.cancel(self, self._slot)
         self._slot = None if at is None else timers.schedule(self, at)
-
-
-class _Clog:
-    """What was written to a transport since the kernel stopped taking everything."""
-
-    __slots__ = ("_allowance", "_bytes", "_frames", "_writes")
-
-    def __init__(self, allowance: int) -> None:
-        self._writes: deque[tuple[int, int]] = deque()
-        self._bytes = 0
-        self._frames = 0
-        self._allowance = allowance
-
-    def add(self, size: int, count: int, allowance: int) -> None:
-        """One write of ``count`` frames, the largest of which is ``allowance`` bytes if that is worth mentioning."""
-        self._writes.append((size, count))
-        self._bytes += size
-        self._frames += count
-        self._allowance = max(self._allowance, allowance)
-
-    def overflows(self, waiting: int, limits: SocketLimits) -> bool:
-        """Whether ``waiting`` bytes are too much; one large frame, a page of history say, does not count."""
-        while self._writes and self._bytes - self._writes[0][0] >= waiting:
-            size, count = self._writes.popleft()
-            self._bytes -= size
-            self._frames -= count
-        return waiting > limits.send_buffer_bytes + self._allowance or self._frames > limits.send_buffer_frames
 
 
 def socket_protocol(host: SocketHost, acceptor: Acceptor) -> type[ChatSocket]:

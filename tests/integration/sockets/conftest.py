@@ -151,10 +151,10 @@ async def plain_app(
     receive: Callable[[], Awaitable[MutableMapping[str, object]]],
     send: Callable[[MutableMapping[str, object]], Awaitable[None]],
 ) -> None:
-    """Answers every HTTP request with what it was asked, once its body is there."""
+    """Answers every HTTP request with what it was asked, once its body is there, but ``/never``."""
     size = 0
     more = True
-    while more:
+    while more or scope["path"] == "/never":
         message = await receive()
         if message["type"] == "http.disconnect":
             return
