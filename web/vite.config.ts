@@ -14,5 +14,5 @@ export default defineConfig({
     target: "es2022",
   },
   server: { host: "127.0.0.1", proxy: { "/v1": { target: node, ws: true } } },
-  test: { include: ["test/**/*.test.ts"], environment: "node" },
+  test: { include: ["test/**/*.test.ts"], environment: "node", css: true },
 });

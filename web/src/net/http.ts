@@ -75,7 +75,8 @@ async function request<T>(method: string, path: string, options: Options = {}): 
       method,
       headers,
       cache: "no-store",
-      credentials: "omit",
+      // The front door leads by a cookie to the node that already serves this window.
+      credentials: "same-origin",
       signal: AbortSignal.timeout(DEADLINE_MS),
       ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
     });

@@ -1,5 +1,8 @@
 import type { Position } from "../protocol/frames";
 
+/** Before every event of every room. */
+export const BEGINNING: Position = { epoch: 0, seq: 0 };
+
 /** Below zero where `a` comes first in the room's order. */
 export function comparePositions(a: Position, b: Position): number {
   return a.epoch - b.epoch || a.seq - b.seq;

@@ -19,7 +19,7 @@ const KEPT = 100;
 
 export function roomsListed(turn: Turn, listed: readonly ListedRoom[]): void {
   const rooms = Object.fromEntries(listed.map((line) => [line.room, listedRoom(turn.room(line.room), line)]));
-  const names = Object.fromEntries(listed.flatMap((line) => (line.peer ? [[line.peer, line.peer_name ?? ""]] : [])));
+  const names = Object.fromEntries(listed.flatMap((line) => (line.peer && line.peer_name ? [[line.peer, line.peer_name]] : [])));
   turn.set({ rooms, names: { ...turn.state.names, ...names }, list: "ready" });
   const { restored } = turn.state;
   restore(turn, restored);

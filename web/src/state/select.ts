@@ -111,7 +111,3 @@ export function readersOf(room: Room, message: Message): readonly string[] {
     .filter(([user, at]) => user !== message.sender && !isAfter(message, at))
     .map(([user]) => user);
 }
-
-export function nameOf(state: State, user: string): string {
-  return state.names[user] || user;
-}

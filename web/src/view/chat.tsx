@@ -35,10 +35,11 @@ export function Chat({ engine, signOut }: Props): JSX.Element {
   const room = route === null ? null : (state.rooms[route] ?? null);
   return (
     <DispatchContext.Provider value={dispatch}>
-      <div class={`chat${route === null ? " at-list" : " at-room"}${membersShown && room ? " with-members" : ""}`}>
+      <div class="frame">
+        <ConnectionBanner connection={state.connection} />
+        <div class={`chat${route === null ? " at-list" : " at-room"}${membersShown && room ? " with-members" : ""}`}>
         <Rail state={state} open={route} signOut={signOut} />
         <main class="pane">
-          <ConnectionBanner connection={state.connection} />
           {room !== null && (
             <Conversation
               key={room.id}
@@ -62,6 +63,7 @@ export function Chat({ engine, signOut }: Props): JSX.Element {
             }}
           />
         )}
+        </div>
       </div>
     </DispatchContext.Provider>
   );

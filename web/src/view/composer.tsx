@@ -6,6 +6,7 @@ import type { Room } from "../state/model";
 import { useDispatch, useSpeech } from "./context";
 import { Icon } from "./icons";
 import { plainLine } from "./rich-text";
+import { hasPointer } from "./pointer";
 import { roomTitle } from "./room-row";
 
 export type Writing =
@@ -47,8 +48,7 @@ function OpenComposer({ room, me, names, limit, writing, finish, editLast }: Pro
   }, [writing]);
 
   useEffect(() => {
-    // A phone would open its keyboard over what is to be read.
-    if (matchMedia("(hover: hover)").matches) field.current?.focus({ preventScroll: true });
+    if (hasPointer()) field.current?.focus({ preventScroll: true });
   }, []);
 
   useLayoutEffect(() => {

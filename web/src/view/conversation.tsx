@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
-import { useCallback, useMemo, useState } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Message, Position } from "../protocol/frames";
-import { positionKey } from "../state/positions";
+import { BEGINNING, positionKey } from "../state/positions";
 import type { Room, State } from "../state/model";
 import { lastOwn, linesOf, unreadOf } from "../state/select";
 import { Avatar } from "./avatar-view";
@@ -11,6 +11,7 @@ import { ConnectionState } from "./connection";
 import { useDispatch, useSpeech } from "./context";
 import { Icon } from "./icons";
 import type { Wishes } from "./message-row";
+import { hasPointer } from "./pointer";
 import { isPresent, roomTitle } from "./room-row";
 import { LIST_ADDRESS } from "./route";
 import { Timeline } from "./timeline";
@@ -29,7 +30,7 @@ export function Conversation({ state, room, membersShown, toggleMembers }: Props
   const [writing, setWriting] = useState<Writing>({ mode: "new" });
   const [sought, seek] = useState<Position | null>(null);
   // The divider stays where it was when the room was opened.
-  const [newFrom] = useState(() => (unreadOf(room, me) > 0 ? room.read : null));
+  const [newFrom] = useState(() => (unreadOf(room, me) > 0 ? (room.read ?? BEGINNING) : null));
   const lines = useMemo(() => linesOf(room, me), [room.timeline, room.outbox, me]);
 
   const finish = useCallback(() => {
@@ -103,6 +104,10 @@ function placeOf(message: Message): Position {
 function Head({ state, room, membersShown, toggleMembers }: Props): JSX.Element {
   const { words } = useSpeech();
   const title = roomTitle(room);
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    if (!hasPointer()) heading.current?.focus();
+  }, []);
   return (
     <header class="pane-head">
       <a class="icon-button back" href={LIST_ADDRESS} aria-label={words.back}>
@@ -110,14 +115,17 @@ function Head({ state, room, membersShown, toggleMembers }: Props): JSX.Element 
       </a>
       <Avatar user={room.kind === "direct" ? (room.peer ?? room.id) : room.id} name={title} square={room.kind === "course"} />
       <div class="heading">
-        <h1>{title}</h1>
+        <h1 ref={heading} tabIndex={-1}>
+          {title}
+        </h1>
         <p class="muted">{presence(room, words)}</p>
       </div>
       <ConnectionState connection={state.connection} />
       <button
         type="button"
         class="icon-button"
-        aria-label={membersShown ? words.hideMembers : words.showMembers}
+        aria-label={words.showMembers}
+        title={words.showMembers}
         aria-expanded={membersShown}
         onClick={toggleMembers}
       >

@@ -1,5 +1,5 @@
 import type { JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { roleName } from "../i18n/language";
 import type { Engine } from "../net/engine";
 import { HttpFailure, openDirect } from "../net/http";
@@ -22,7 +22,7 @@ export function MembersPanel({ state, room, engine, close }: Props): JSX.Element
   const { words } = useSpeech();
   const [failed, setFailed] = useState(false);
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     const onKey = (event: KeyboardEvent): void => {
       if (event.key === "Escape" && !event.defaultPrevented) close();
     };
@@ -31,6 +31,15 @@ export function MembersPanel({ state, room, engine, close }: Props): JSX.Element
       window.removeEventListener("keydown", onKey);
     };
   }, [close]);
+
+  const closer = useRef<HTMLButtonElement>(null);
+  useLayoutEffect(() => {
+    const before = document.activeElement;
+    closer.current?.focus();
+    return () => {
+      if (before instanceof HTMLElement && before.isConnected) before.focus();
+    };
+  }, []);
 
   const write = async (user: string): Promise<void> => {
     setFailed(false);
@@ -51,7 +60,7 @@ export function MembersPanel({ state, room, engine, close }: Props): JSX.Element
     <aside class="members" aria-label={words.members}>
       <header>
         <h2>{words.members}</h2>
-        <button type="button" class="icon-button" aria-label={words.hideMembers} onClick={close}>
+        <button type="button" class="icon-button" aria-label={words.hideMembers} title={words.hideMembers} ref={closer} onClick={close}>
           <Icon name="close" />
         </button>
       </header>

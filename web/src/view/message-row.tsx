@@ -70,8 +70,8 @@ export const MessageRow = memo(function MessageRow(props: Props): JSX.Element {
       data-stored={props.stored}
       tabIndex={props.reachable ? 0 : -1}
       aria-label={`${props.name}, ${fullTime(language, message.ts)}`}
-      onMouseEnter={() => {
-        activate(lineKey);
+      onPointerEnter={(event) => {
+        if (event.pointerType === "mouse") activate(lineKey);
       }}
       onFocusCapture={() => {
         activate(lineKey);

@@ -8,12 +8,15 @@ interface Props {
   readonly lineKey: string;
   readonly notice: MemberChange;
   readonly name: string;
+  /** They were not in the room before. */
+  readonly joined: boolean;
 }
 
 /** Somebody joined, left or changed role. */
-export const NoticeRow = memo(function NoticeRow({ lineKey, notice, name }: Props): JSX.Element {
+export const NoticeRow = memo(function NoticeRow({ lineKey, notice, name, joined }: Props): JSX.Element {
   const { words } = useSpeech();
-  const text = notice.role === null ? words.left(name) : words.roleIs(name, roleName(words, notice.role));
+  const role = notice.role === null ? "" : roleName(words, notice.role);
+  const text = role === "" ? words.left(name) : joined ? words.joined(name) : words.roleIs(name, role);
   return (
     <p class="notice-row" data-key={lineKey}>
       {text}

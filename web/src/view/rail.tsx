@@ -1,4 +1,5 @@
 import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 import { byActivity } from "../state/select";
 import type { Room, State } from "../state/model";
 import { Avatar } from "./avatar-view";
@@ -17,8 +18,17 @@ export function Rail({ state, open, signOut }: Props): JSX.Element {
   const { words } = useSpeech();
   const rooms = byActivity(state);
   const { me } = state;
+  const rail = useRef<HTMLElement>(null);
+  const before = useRef(open);
+  useEffect(() => {
+    // Back from a conversation, the focus is where it was in the list.
+    if (open === null && before.current !== null) {
+      rail.current?.querySelector<HTMLElement>(`[data-room="${before.current}"]`)?.focus();
+    }
+    before.current = open;
+  }, [open]);
   return (
-    <nav class="rail" aria-label={words.rooms}>
+    <nav class="rail" aria-label={words.rooms} ref={rail}>
       <header class="rail-head">
         <Avatar user={me.user} name={me.name} />
         <div class="who">

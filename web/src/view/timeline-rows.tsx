@@ -70,7 +70,10 @@ function Row(props: RowProps): JSX.Element {
   const { message, key } = line;
   const { names, me } = state;
   const { notice } = message;
-  if (notice) return <NoticeRow lineKey={key} notice={notice} name={notice.name || names[notice.user] || notice.user} />;
+  if (notice) {
+    const name = notice.name || names[notice.user] || notice.user;
+    return <NoticeRow lineKey={key} notice={notice} name={name} joined={hasJoined(room, message)} />;
+  }
   return (
     <MessageRow
       lineKey={key}
@@ -96,6 +99,13 @@ function Row(props: RowProps): JSX.Element {
       wishes={props.wishes}
     />
   );
+}
+
+/** Whether a notice is the first of its person since they were away; unknown counts as no. */
+function hasJoined(room: Room, message: Message): boolean {
+  const user = message.notice?.user;
+  const before = room.timeline.findLast((each) => each.notice?.user === user && isAfter(message, each));
+  return before === undefined ? !room.moreBefore : before.notice?.role === null;
 }
 
 function quoteOf(room: Room, at: Position): Quote {

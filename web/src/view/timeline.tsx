@@ -69,8 +69,8 @@ export function Timeline(props: Props): JSX.Element {
         ref={scroll.box}
         onScroll={scroll.onScroll}
         onKeyDown={walk}
-        onMouseLeave={() => {
-          setActive(null);
+        onPointerLeave={(event) => {
+          if (event.pointerType === "mouse") setActive(null);
         }}
       >
         <div class="timeline-content" ref={content}>
