@@ -86,7 +86,6 @@ async def run_node(settings: Settings, signals: Signals | None = None) -> None:
             logger.info("serving on %s:%d", *listener.getsockname()[:2])
             await signals.stop.wait()
             await node.drain(settings.drain_settle_s, settings.drain_window_s, signals.hurry)
-        await node.stop()
 
 
 async def _unless(stop: asyncio.Event, starting: asyncio.Task[Node]) -> Node | None:
@@ -109,6 +108,7 @@ async def _start(
         attempt = AsyncExitStack()
         try:
             node = await _build(settings, host, metrics, tracing, attempt)
+            attempt.push_async_callback(node.stop)
             await node.start()
         except Unavailable as error:
             logger.warning("not ready yet: %s", error)

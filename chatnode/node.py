@@ -102,6 +102,7 @@ class Node:
                 rooms=metrics.rooms_open.set,
             ),
             tracing=tracing,
+            cut_off=lambda: self.feed.suspended(),
         )
         self.catch_up = CatchUp(log=log, history=self.history, sealer=sealer, epoch_of=self.epochs.of, frame=frame_text)
         self.publisher = Publisher(
@@ -303,8 +304,8 @@ class Node:
                 self._suspended_since = now
                 logger.error("suspended: control was not heard for %.1f s", self.feed.silent_for)
                 self.hub.suspend()
-            elif not suspended and self._suspended_since is not None:
-                logger.warning("resumed after %.1f s", now - self._suspended_since)
+            elif not suspended and self.hub.suspended:
+                logger.warning("resumed after %.1f s", now - (self._suspended_since or now))
                 self._suspended_since = None
                 self.hub.resume()
             elif self._suspended_since is not None and now - self._suspended_since > self.settings.socket_keep_s:

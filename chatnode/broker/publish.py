@@ -18,13 +18,16 @@ from nats.aio.client import Client
 from chatnode.broker.connection import AWAY
 from chatnode.broker.subjects import PARTITIONS, partition_of, room_subject, stream_name
 from chatnode.protocol.errors import ErrorCode, ProtocolError
-from chatnode.rooms.ports import Accepted, NotStored, Outcome, Publication, Unknown
+from chatnode.rooms.ports import Accepted, NotStored, Outcome, Publication, Unavailable, Unknown
 
 log = logging.getLogger(__name__)
 
 _WRONG_LAST_SEQUENCE: Final = 10071
 _IN_PROCESS: Final = 10158
 """The same message id is being stored right now; what came of it is known a moment later."""
+
+_MOVES_MAX: Final = 10
+"""How often a resend is looked for again in one turn, while other nodes store in its room."""
 
 
 class _PubError(Struct):
@@ -64,15 +67,14 @@ class Publisher:
         self._queue_max = queue_max
         self._queues: tuple[deque[Publication], ...] = tuple(deque() for _ in range(PARTITIONS))
         self._wakers = tuple(asyncio.Event() for _ in range(PARTITIONS))
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = TaskOwner()
         self._idle = asyncio.Event()
         self._idle.set()
         self._open = 0
 
     def start(self) -> None:
-        self._tasks = [
-            asyncio.create_task(self._run(partition), name=f"publish-{partition}") for partition in range(PARTITIONS)
-        ]
+        for partition in range(PARTITIONS):
+            self._tasks.spawn(self._run(partition), f"publish-{partition}")
 
     async def stop(self, deadline: float) -> None:
         """Lets what was submitted resolve for at most ``deadline`` seconds, then resolves the rest as Unknown."""
@@ -81,9 +83,7 @@ class Publisher:
                 await self._idle.wait()
         except TimeoutError:
             log.warning("stopping with %d events unresolved after %.1f s", self._open, deadline)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
         for queue in self._queues:
             while queue:
                 self._resolve(queue.popleft(), NotStored("the node is stopping"))
@@ -163,15 +163,39 @@ class Publisher:
             payload = prepared if single else publication.payload()
             if isinstance(payload, ProtocolError):
                 outcome: Outcome = payload
-            else:
+            elif publication.expected_last is None:
                 outcome = await self._store_one(stream, publication, payload)
+            else:
+                outcome = await self._store_expecting(stream, publication, payload, publication.expected_last)
             batch.remove(publication)
             self._resolve(publication, outcome)
 
-    async def _store_one(self, stream: str, publication: Publication, payload: bytes) -> Outcome:
+    async def _store_expecting(self, stream: str, publication: Publication, payload: bytes, expected: int) -> Outcome:
+        """A resend, where others talk in its room: looked for again in its own turn, or it might never get in."""
+        for _ in range(_MOVES_MAX):
+            outcome = await self._store_one(stream, publication, payload, expected)
+            if not (isinstance(outcome, NotStored) and outcome.moved):
+                return outcome
+            try:
+                found = await publication.look_again()
+            except Unavailable as error:
+                return NotStored(str(error))
+            if found is None:
+                return outcome
+            if isinstance(found, Accepted):
+                return found
+            fresh = publication.payload()
+            if isinstance(fresh, ProtocolError):
+                return fresh
+            expected, payload = found, fresh
+        return outcome
+
+    async def _store_one(
+        self, stream: str, publication: Publication, payload: bytes, expected: int | None = None
+    ) -> Outcome:
         headers = self._headers(stream, publication)
-        if publication.expected_last is not None:
-            headers["Nats-Expected-Last-Subject-Sequence"] = str(publication.expected_last)
+        if expected is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
         ack = await self._request(room_subject(publication.room), payload, headers)
         if isinstance(ack, NotStored | Unknown):
             return ack

@@ -67,6 +67,7 @@ class Hub:
         settings: HubSettings,
         report: HubReport,
         tracing: Tracing,
+        cut_off: Callable[[], bool] = lambda: False,
     ) -> None:
         self._log = log
         self._live = live
@@ -78,6 +79,7 @@ class Hub:
         self._settings = settings
         self._report = report
         self._tracing = tracing
+        self._cut_off = cut_off
         self._rooms: dict[str, Room] = {}
         self._opening: dict[str, asyncio.Task[Room]] = {}
         self._tasks = TaskOwner()
@@ -150,6 +152,10 @@ class Hub:
         for room in self._rooms.values():
             room.verify_at = 0.0
 
+    @property
+    def suspended(self) -> bool:
+        return self._suspended
+
     def suspend(self) -> None:
         self._suspended = True
         for room in self._rooms.values():
@@ -204,6 +210,8 @@ class Hub:
     def _receive(self, room: Room, message: LiveMessage) -> None:
         if room.phase is Phase.ENDED:
             return
+        if not self._suspended and self._cut_off():
+            self.suspend()
         if message.seq == 0:
             if room.phase in (Phase.LIVE, Phase.FILLING):
                 room.pass_on(self._frame(message.data))

@@ -112,6 +112,11 @@ class Session:
         """When ``expired`` has to be called: no ``connect`` by then, or the token has ended."""
         return self._deadline
 
+    @property
+    def proving(self) -> bool:
+        """Whether a token is being verified."""
+        return self.state is State.PROVING
+
     def receive(self, payload: bytes, now: float) -> list[Output]:
         """One frame from the client."""
         if self.state is State.CLOSED:
