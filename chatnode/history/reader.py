@@ -134,15 +134,21 @@ class MongoHistory:
             if around is not None:
                 rows, more_before, more_after = await self._around(room, around, limit)
             elif after is not None:
-                rows = await self._range(room, above=after, count=limit + 1)
+                rows, more_before = await asyncio.gather(
+                    self._range(room, above=after, count=limit + 1), self._any(room, upto=after)
+                )
                 more_after = len(rows) > limit
                 rows = rows[:limit]
-                more_before = await self._any(room, upto=after)
-            else:
-                rows = await self._range(room, below=before, count=limit + 1, backwards=True)
+            elif before is not None:
+                rows, more_after = await asyncio.gather(
+                    self._range(room, below=before, count=limit + 1, backwards=True), self._any(room, since=before)
+                )
                 more_before = len(rows) > limit
                 rows = rows[:limit][::-1]
-                more_after = before is not None and await self._any(room, since=before)
+            else:
+                rows = await self._range(room, count=limit + 1, backwards=True)
+                more_before, more_after = len(rows) > limit, False
+                rows = rows[:limit][::-1]
             messages = await self._with_reactions(room, rows)
         return Page(messages, more_before, more_after)
 
