@@ -102,7 +102,7 @@ class Node:
                 rooms=metrics.rooms_open.set,
             ),
             tracing=tracing,
-            cut_off=lambda: self.feed.suspended(),
+            cut_off=lambda: self.feed.suspended(),  # noqa: PLW0108  the feed is made further down
         )
         self.catch_up = CatchUp(log=log, history=self.history, sealer=sealer, epoch_of=self.epochs.of, frame=frame_text)
         self.publisher = Publisher(

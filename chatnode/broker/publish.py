@@ -19,6 +19,7 @@ from chatnode.broker.connection import AWAY
 from chatnode.broker.subjects import PARTITIONS, partition_of, room_subject, stream_name
 from chatnode.protocol.errors import ErrorCode, ProtocolError
 from chatnode.rooms.ports import Accepted, NotStored, Outcome, Publication, Unavailable, Unknown
+from chatnode.rooms.tasks import TaskOwner
 
 log = logging.getLogger(__name__)
 

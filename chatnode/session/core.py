@@ -112,8 +112,7 @@ class Session:
         """When ``expired`` has to be called: no ``connect`` by then, or the token has ended."""
         return self._deadline
 
-    @property
-    def proving(self) -> bool:
+    def is_proving(self) -> bool:
         """Whether a token is being verified."""
         return self.state is State.PROVING
 

@@ -192,7 +192,7 @@ class Driver:
             if token is None:
                 token = _bearer(header)
             identity = await services.verifier.verify(token)
-            if not self._session.proving:
+            if not self._session.is_proving():
                 return
             self._issued_at = identity.issued_at
             self._session.user = identity.user
@@ -206,7 +206,7 @@ class Driver:
         except Unavailable as error:
             self._run(self._session.refused(refuse_unavailable(error)))
             return
-        if not self._session.proving:
+        if not self._session.is_proving():
             return
         now, wall = services.clocks.monotonic(), services.clocks.wall_ms()
         deadline = now + (identity.expires_at - wall) / 1000
