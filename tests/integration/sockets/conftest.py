@@ -185,6 +185,8 @@ async def serve() -> AsyncIterator[Serve]:
 @contextlib.asynccontextmanager
 async def _serving(limits: SocketLimits, peers: Peers) -> AsyncIterator[Node]:
     loop = asyncio.get_running_loop()
+    faults: list[dict[str, object]] = []
+    loop.set_exception_handler(lambda _, context: faults.append(context))
     host = SocketHost(loop, limits, Timers(loop, TICK))
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
@@ -207,5 +209,6 @@ async def _serving(limits: SocketLimits, peers: Peers) -> AsyncIterator[Node]:
         server.should_exit = True
         await serving
         host.timers.stop()
+    assert faults == []
     assert host.counts.open == 0
     assert not server.server_state.connections

@@ -268,6 +268,36 @@ async def test_a_receiver_may_pause_after_each_message(serve: Serve) -> None:
             peer.channel.resume_reading()
 
 
+async def test_a_node_that_closes_while_it_does_not_read_hears_the_peers_answer(serve: Serve) -> None:
+    node = await serve()
+    async with node.client() as client:
+        [peer] = node.peers.peers
+        peer.channel.pause_reading()
+        await client.send("not read any more")
+        await asyncio.sleep(0.05)
+        peer.channel.close(4501, "revoked")
+        peer.channel.close(4000, "too late")
+        assert await closing(client) == (4501, "revoked")
+        await until(lambda: node.host.counts.open == 0, 1.5)
+        assert await peer.ended() == 4501
+        assert peer.messages == []
+        assert peer.channel.buffered == 0
+
+
+async def test_what_comes_after_the_nodes_close_is_dropped(serve: Serve) -> None:
+    node = await serve()
+    reader, writer = await node.raw()
+    writer.write(node.request())
+    await reader.readuntil(b"\r\n\r\n")
+    [peer] = node.peers.peers
+    peer.channel.close(4004, "")
+    late = Frame(Opcode.TEXT, b"late").serialize(mask=True) + Frame(Opcode.PING, b"").serialize(mask=True)
+    writer.write(late + b"\xff\xff\xff")
+    assert await asyncio.wait_for(reader.read(), 1.5) == b"\x88\x02\x0f\xa4"
+    assert await peer.ended() == 4004
+    assert peer.messages == []
+
+
 async def test_a_server_that_stops_sends_everybody_away_to_reconnect(serve: Serve) -> None:
     node = await serve()
     async with node.client() as client, node.client() as other:
