@@ -212,6 +212,11 @@ class Publication(Protocol):
         this may be stored, and encodes it. A refusal is its outcome."""
         ...
 
+    async def look_again(self) -> "int | Accepted | None":
+        """Asked where ``expected_last`` was not the room's last any more, while nothing else of this node is stored in
+        its partition: the last seq by now, or where the command was found; None: the outcome is that it moved."""
+        ...
+
     def resolved(self, outcome: Outcome) -> None:
         """Called exactly once, synchronously; must not raise."""
         ...

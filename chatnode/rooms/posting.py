@@ -141,6 +141,14 @@ class Posting:
             self._poster.envelope(self._author.user, self._command, self.ts, self._trace.traceparent)
         )
 
+    async def look_again(self) -> int | Accepted | None:
+        if self.expected_last is None:
+            return None
+        found = await self._poster.look_behind(self._author.user, self._command, self.expected_last)
+        if isinstance(found, int):
+            self.expected_last = found
+        return found
+
     def resolved(self, outcome: Outcome) -> None:
         self._trace.end(None if isinstance(outcome, Accepted) else str(outcome))
         self._poster.observe(self._command, outcome, self._began)
@@ -186,8 +194,7 @@ class Poster:
             self._refuse(author, command, _out_of_order())
             return
         queue = author.queues.get(command.room)
-        direct = isinstance(command, Send) and not command.again and self._rights.held(command.room) is not None
-        if queue is None and direct:
+        if queue is None and self._direct(command):
             self._publisher.submit(Posting(self, author, command))
             return
         if queue is None:
@@ -198,6 +205,10 @@ class Poster:
             self._refuse(author, command, _busy())
         else:
             queue.commands.append(command)
+
+    def _direct(self, command: StoredCommand) -> bool:
+        """Whether nothing has to be looked up for it."""
+        return isinstance(command, Send) and not command.again and self._rights.held(command.room) is not None
 
     def check(self, author: Author, command: StoredCommand, target: Target | None) -> ProtocolError | None:
         """The rule, as it stands at this very moment."""
@@ -271,6 +282,9 @@ class Poster:
         try:
             while queue.commands:
                 command = queue.commands.popleft()
+                if self._direct(command):
+                    self._publisher.submit(Posting(self, author, command))
+                    continue
                 try:
                     await self._post_one(author, command)
                 except ProtocolError as error:
@@ -343,6 +357,19 @@ class Poster:
                 if envelope is not None and (envelope.user, envelope.id) == key:
                     self._answer_stored(author, command, envelope, stored.seq)
                     return _ANSWERED
+        return end
+
+    async def look_behind(self, user: str, command: StoredCommand, since: int) -> int | Accepted:
+        """What a look-up up to ``since`` could not see yet: the command itself, else the room's last seq by now."""
+        last = await self._log.last(command.room)
+        end = since if last is None else last.seq
+        tail = await self._log.upto(command.room, since, end, _TAIL_MAX)
+        if tail is None:
+            raise Unavailable(f"{command.room} moved on by more than {_TAIL_MAX} events")
+        for stored in tail:
+            envelope = _readable(stored.data)
+            if envelope is not None and (envelope.user, envelope.id) == (user, command.id):
+                return Accepted(stored.seq, duplicate=True)
         return end
 
     async def _compare_duplicate(self, author: Author, command: StoredCommand, seq: int) -> None:

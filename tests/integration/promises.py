@@ -13,7 +13,7 @@ from nats.aio.client import Client as Nats
 from chatclient import Timing
 from chatnode.local.cluster import LocalCluster
 from chatnode.protocol.frames import Message, Position
-from tests.oracle import Log, Verdict, Watched, judge
+from tests.oracle import Acked, Log, Verdict, Watched, judge
 from tests.oracle.effects import place
 
 SETTINGS = {
@@ -60,6 +60,11 @@ class Talk:
         verdict = await self.verdict(*present)
         assert verdict.ok, str(verdict)
         return verdict
+
+    async def keep_later(self, watched: Watched) -> None:
+        """Hold somebody who leaves before the end to everything that was acked until now."""
+        acked = [record.position for record in self.log.records if isinstance(record, Acked)]
+        await watched.until_at(self.room, max(acked))
 
     async def sent_history(self, reader: Watched) -> list[Message]:
         """The history without the notices of people who joined."""

@@ -63,6 +63,9 @@ class Event:
             )
         )
 
+    async def look_again(self) -> int | Accepted | None:
+        return None
+
     def resolved(self, outcome: Outcome) -> None:
         self.outcome.set_result(outcome)
 
@@ -346,6 +349,47 @@ async def test_a_resend_is_stored_only_where_the_room_stands_as_it_was_looked_up
     assert isinstance(outcome, NotStored)
     assert outcome.moved
     assert await right.outcome == Accepted(4)
+
+
+class Resend(Event):
+    """Looks again where its room has moved on."""
+
+    def __init__(self, number: int, bench: "Bench") -> None:
+        super().__init__(number, expected_last=1)
+        self.bench = bench
+        self.looks = 0
+
+    async def look_again(self) -> int | Accepted | None:
+        self.looks += 1
+        last = await StreamRoomLog(self.bench.reader).last(ROOM)
+        assert last is not None
+        return Accepted(last.seq, duplicate=True) if self.number < last.seq else last.seq
+
+
+async def test_a_resend_looks_again_in_its_turn_where_others_talk_in_its_room(bench: Bench) -> None:
+    await bench.store(range(3))
+    missing, there = Resend(10, bench), Resend(2, bench)
+    for event in (missing, there):
+        bench.publisher.submit(event)
+    assert await missing.outcome == Accepted(4)
+    assert await there.outcome == Accepted(4, duplicate=True)
+    assert (missing.looks, there.looks) == (1, 1)
+
+
+async def test_a_resend_that_lost_its_right_while_it_looked_again_is_not_stored(bench: Bench) -> None:
+    await bench.store(range(3))
+    event = Resend(10, bench)
+    bench.publisher.submit(event)
+    look = event.look_again
+
+    async def lose_it() -> int | Accepted | None:
+        found = await look()
+        event.refusal = ProtocolError(ErrorCode.FORBIDDEN, "removed")
+        return found
+
+    event.look_again = lose_it  # type: ignore[method-assign]
+    assert isinstance(await event.outcome, ProtocolError)
+    assert (await bench.reader.state(f"CHAT_{partition_of(ROOM)}")).last == 3
 
 
 async def test_without_nats_nothing_is_acknowledged_and_nothing_comes_out_later(
