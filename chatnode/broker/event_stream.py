@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from chatnode.broker.connection import AWAY
 from chatnode.broker.consume import Puller
 from chatnode.broker.direct import DirectReader
-from chatnode.broker.streams import StreamConfig, Streams
+from chatnode.broker.streams import StreamConfig, Streams, is_closed
 from chatnode.broker.subjects import partition_of, room_subject, stream_name
 from chatnode.protocol.envelope import Envelope, encode_envelope
 from chatnode.protocol.ids import message_id
@@ -28,6 +28,7 @@ class View(Struct, frozen=True):
     epoch: int
     first_seq: int
     last_seq: int
+    closed: bool
 
 
 class NatsEventStream:
@@ -46,7 +47,9 @@ class NatsEventStream:
 
     async def view(self) -> View | None:
         found = await self._streams.find(self.name)
-        return None if found is None else View(found.epoch, found.state.first_seq, found.state.last_seq)
+        return (
+            None if found is None else View(found.epoch, found.state.first_seq, found.state.last_seq, is_closed(found))
+        )
 
     async def at(self, seq: int) -> Stored | None:
         return await self._reader.at(self.name, seq)

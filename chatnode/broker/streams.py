@@ -30,6 +30,7 @@ DUPLICATE_WINDOW_NS: Final = 120 * 10**9
 _DEADLINE_S: Final = 10.0
 _NOT_FOUND: Final = 404
 _IN_USE: Final = 10058
+_CLOSED: Final = "closed."
 _ATTEMPTS: Final = 3
 
 
@@ -94,8 +95,7 @@ class StreamFound(Struct, frozen=True):
     @property
     def epoch(self) -> int:
         """0 where the metadata names none."""
-        text = self.metadata.get(EPOCH_KEY, "")
-        return int(text) if text.isdigit() else 0
+        return epoch_in(self.metadata)
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -116,6 +116,11 @@ class _Answer(Struct):
     error: _Error | None = None
     config: dict[str, msgspec.Raw] | None = None
     state: StreamState | None = None
+
+
+def epoch_in(metadata: dict[str, str]) -> int:
+    text = metadata.get(EPOCH_KEY, "")
+    return int(text) if text.isdigit() else 0
 
 
 def chat_stream(partition: int, *, epoch: int, first_seq: int, replicas: int, max_bytes: int) -> StreamConfig:
@@ -159,11 +164,18 @@ def control_stream(*, epoch: int, first_seq: int, replicas: int, max_bytes: int)
 
 def closed_subjects(config: StreamConfig) -> tuple[str, ...]:
     """Where nobody publishes: what a stream listens to while it takes nothing in."""
-    return tuple(f"closed.{subject}" for subject in config.subjects)
+    return tuple(_CLOSED + subject for subject in config.subjects)
+
+
+def is_closed(found: StreamFound) -> bool:
+    return all(subject.startswith(_CLOSED) for subject in found.subjects)
 
 
 def differences(wanted: StreamConfig, found: StreamFound) -> dict[str, msgspec.Raw]:
-    """The fields of ``found`` that have to change, with their new values; :class:`StreamConflict` where they cannot."""
+    """The fields of ``found`` that have to change, with their new values; :class:`StreamConflict` where they cannot.
+
+    The epoch only grows: a worker that was paused comes back with an old one.
+    """
     plain = msgspec.json.decode(msgspec.json.encode(wanted), type=dict[str, object])
     held = {name: msgspec.json.decode(raw) for name, raw in found.config.items()}
     fixed = [f"{name} is {held.get(name)!r}, not {plain[name]!r}" for name in _FIXED if held.get(name) != plain[name]]
@@ -177,7 +189,7 @@ def differences(wanted: StreamConfig, found: StreamFound) -> dict[str, msgspec.R
         for name in _COMPARED
         if name in plain and held.get(name) != plain[name]
     }
-    metadata = {**found.metadata, **wanted.metadata}
+    metadata = {**found.metadata, EPOCH_KEY: str(max(found.epoch, epoch_in(wanted.metadata)))}
     if metadata != found.metadata:
         changed["metadata"] = msgspec.Raw(msgspec.json.encode(metadata))
     return changed

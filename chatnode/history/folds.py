@@ -270,12 +270,12 @@ def _head_operation(epoch: int, entry: Entry, message: Entry | None) -> UpdateOn
     return UpdateOne({"_id": entry.envelope.room}, stages, upsert=True)
 
 
-def advance_stages(at: Position, event: str) -> list[Document]:
-    """Move a watermark forward, never back; ``highest`` is the highest sequence that it ever had, over all epochs."""
+def advance_stages(at: Position, event: str, ts: int) -> list[Document]:
+    """Move a watermark forward, never back. ``highest`` and ``ts`` are the highest that it ever had, in all epochs."""
     place = position_document(at)
     return [
         _merge_if({"$lt": ["$at", _literal(place)]}, {"at": place, "hash": event}),
-        {"$set": {"highest": {"$max": ["$highest", _literal(at.seq)]}}},
+        {"$set": {"highest": {"$max": ["$highest", _literal(at.seq)]}, "ts": {"$max": ["$ts", _literal(ts)]}}},
     ]
 
 

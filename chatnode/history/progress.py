@@ -21,12 +21,15 @@ class Progress(Struct, frozen=True):
 
     watermark: Watermark
     highest: int
+    ts: int = 0
+    """When the event at the watermark was stored, in milliseconds; 0 before the first."""
 
 
 class _Row(Struct):
     at: Position
     hash: str
     highest: int
+    ts: int = 0
 
 
 def chat_watermark(partition: int) -> str:
@@ -35,7 +38,7 @@ def chat_watermark(partition: int) -> str:
 
 def decode_watermark(document: Mapping[str, object]) -> Progress:
     row = msgspec.convert(document, _Row)
-    return Progress(Watermark(row.at.epoch, row.at.seq, row.hash), row.highest)
+    return Progress(Watermark(row.at.epoch, row.at.seq, row.hash), row.highest, row.ts)
 
 
 class Ledger:
@@ -52,11 +55,11 @@ class Ledger:
             found = await self._watermarks.find_one({"_id": stream})
         return None if found is None else decode_watermark(found)
 
-    async def advance(self, stream: str, watermark: Watermark) -> None:
-        """Everything up to ``watermark`` is applied. Nothing happens when a later one is known."""
+    async def advance(self, stream: str, watermark: Watermark, ts: int = 0) -> None:
+        """Everything up to ``watermark``, stored at ``ts``, is applied. Nothing happens when a later one is known."""
         at = Position(watermark.epoch, watermark.seq)
         with reaching(f"advance the watermark {stream}", WRITE_S):
-            await self._watermarks.update_one({"_id": stream}, advance_stages(at, watermark.hash), upsert=True)
+            await self._watermarks.update_one({"_id": stream}, advance_stages(at, watermark.hash, ts), upsert=True)
 
     async def epoch(self, stream: str) -> int:
         """The highest epoch that was ever given out for a stream; 0 for none."""

@@ -102,7 +102,7 @@ VALIDATORS: Final[dict[str, Document]] = {
         void={"bsonType": "array", "items": _POSITION},
     ),
     HEADS: _rows("at", "hash", _id=_TEXT, at=_POSITION, hash=_TEXT, last=_POSITION, last_ts=_WHOLE),
-    WATERMARKS: _rows("at", "hash", "highest", _id=_TEXT, at=_POSITION, hash=_TEXT, highest=_WHOLE),
+    WATERMARKS: _rows("at", "hash", "highest", _id=_TEXT, at=_POSITION, hash=_TEXT, highest=_WHOLE, ts=_WHOLE),
     EPOCHS: _rows("epoch", _id=_TEXT, epoch=_WHOLE),
     RECEIPTS: _rows("at", _id=_key(room=_TEXT, user=_TEXT), at=_POSITION),
     ROOMS: _rows("kind", "title", "closed", "seq", _id=_TEXT, kind={"enum": ["course", "direct"]}, seq=_WHOLE),

@@ -55,6 +55,9 @@ def _digest(change: MemberChange) -> str:
 class ControlJob:
     """Applies control events one by one, in their order."""
 
+    renumbers = True
+    sparse = True
+
     def __init__(
         self,
         stream: str,

@@ -18,6 +18,13 @@ class Recorded:
     """The highest sequence that was ever applied, in any epoch."""
     epoch: int
     """The highest epoch that was ever given out; 0 for none."""
+    ts: int = 0
+    """When the event at the watermark was stored; milliseconds."""
+
+    @property
+    def used(self) -> int:
+        """The highest sequence that an applied event ever had."""
+        return max(self.highest, self.watermark.seq if self.watermark else 0)
 
 
 NOTHING_RECORDED = Recorded(None, 0, 0)
@@ -33,6 +40,8 @@ class Observed:
     last_seq: int
     hash_at_watermark: str | None
     """Of the event at the watermark's sequence; None where there is none (any more)."""
+    closed: bool = False
+    """Takes nothing in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,7 @@ def decide(recorded: Recorded, observed: Observed | None) -> Decision:
     """What to do about one stream, from MongoDB's word and NATS's."""
     mark = recorded.watermark
     known = max(recorded.epoch, mark.epoch if mark else 0)
-    used = max(recorded.highest, mark.seq if mark else 0)
+    used = recorded.used
     if observed is None:
         return Create(known + 1, used + 1)
     highest = max(known, observed.epoch)

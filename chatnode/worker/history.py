@@ -41,6 +41,9 @@ def read_event(stored: Stored) -> Envelope:
 class HistoryJob:
     """Writes one partition. ``wall`` gives milliseconds since 1970."""
 
+    renumbers = False
+    sparse = False
+
     def __init__(
         self,
         stream: str,

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from chatnode.rooms.ports import Stored, Unavailable, Watermark
 from chatnode.telemetry.logs import about
 from chatnode.worker.epochs import Create, Keep, Observed, Raise, Recorded, decide
@@ -20,11 +22,18 @@ log = logging.getLogger(__name__)
 
 WAIT_S: Final = 1.0
 """How long a feed is waited on before the lease and the stop are looked at again."""
+DRAIN_WAIT_S: Final = 6.0
+"""A feed that brings nothing for so long, and can vouch for its order, is at the end of a closed stream."""
 _BACKOFF_MAX_S: Final = 5.0
 
 
 class Job(Protocol):
     """What is done with the events of one stream."""
+
+    renumbers: bool
+    """Whether an event's own sequence decides what it changes: what is applied again then needs a new one."""
+    sparse: bool
+    """Whether events are taken out of the middle of the stream, so that a hole in it tells nothing."""
 
     def hash_of(self, stored: Stored) -> str:
         """Tells an event from another one at the same sequence; ``0`` where that cannot be told."""
@@ -63,13 +72,26 @@ RHYTHM: Final = Rhythm()
 
 
 @dataclass(slots=True)
+class _Drain:
+    """A closed stream that is applied to its end; then it goes on above all sequences that were ever used."""
+
+    last_seq: int
+    used: int
+    shift: int = 0
+    """Added to the sequence of each event, where the job renumbers; of those only what was stored after ``since``."""
+    since: int = 0
+
+    @property
+    def continue_from(self) -> int:
+        return max(self.used, self.last_seq + self.shift) + 1
+
+
+@dataclass(slots=True)
 class _Session:
     epoch: int
     next: int
     """First sequence that is wanted."""
-    drain: Raise | None = None
-    drain_to: int = 0
-    """With ``drain``: the closed stream's last sequence."""
+    drain: _Drain | None = None
 
 
 class StreamWorker:
@@ -149,9 +171,6 @@ class StreamWorker:
         """One session: ends with the stop, with the lease, or when the stream has to be looked at anew."""
         self._verify = False
         session = await self._begin()
-        if session.drain is not None and session.drain_to < session.next:
-            await self._finish_drain(session.drain)
-            return
         async with self._stream.feed(session.next, self._gauges.redelivered) as feed:
             while not stop.is_set():
                 if self._clock() - self._renewed_at >= self._rhythm.renew and not await self._renew():
@@ -159,25 +178,42 @@ class StreamWorker:
                     return
                 if self._verify or (self._check_due() and not await self._still(session)):
                     return
-                await self._step(session, feed)
-                if session.drain is not None and self.watermark.seq >= session.drain_to:
-                    await self._finish_drain(session.drain)
+                if session.drain is None:
+                    await self._step(session, feed, WAIT_S)
+                elif await self._is_drained(session, session.drain, feed):
+                    await self._finish_drain(session, session.drain)
                     return
 
-    async def _step(self, session: _Session, feed: Feed) -> None:
-        arrivals = await feed.next(WAIT_S)
+    async def _step(self, session: _Session, feed: Feed, wait: float) -> bool:
+        """Apply what has come; False when nothing has."""
+        arrivals = await feed.next(wait)
         if not arrivals:
             self._gauges.applied(session.epoch, self.watermark.seq, 0)
-            return
+            return False
         for arrival in arrivals:
-            self._notice_missing(session, range(session.next, arrival.stored.seq))
+            if not self._job.sparse:
+                self._notice_missing(session, range(session.next, arrival.stored.seq))
             session.next = arrival.stored.seq + 1
-        await self._job.apply(session.epoch, [arrival.stored for arrival in arrivals])
-        last = arrivals[-1].stored
-        self.watermark = Watermark(session.epoch, last.seq, self._job.hash_of(last))
+        batch = [arrival.stored for arrival in arrivals]
+        if session.drain is not None and session.drain.shift:
+            await self._job.apply(session.epoch, _renumbered(batch, session.drain))
+            await feed.acknowledge()
+            return True
+        await self._job.apply(session.epoch, batch)
+        self.watermark = Watermark(session.epoch, batch[-1].seq, self._job.hash_of(batch[-1]))
         await feed.acknowledge()
-        await self._ledger.advance(self.name, self.watermark)
+        await self._ledger.advance(self.name, self.watermark, batch[-1].ts)
         self._gauges.applied(session.epoch, self.watermark.seq, arrivals[-1].pending)
+        return True
+
+    async def _is_drained(self, session: _Session, drain: _Drain, feed: Feed) -> bool:
+        if session.next <= drain.last_seq and await self._step(session, feed, DRAIN_WAIT_S):
+            return False
+        view = await self._require_view()
+        if view.last_seq <= drain.last_seq:
+            return True
+        drain.last_seq = view.last_seq
+        return False
 
     async def _begin(self) -> _Session:
         """Look at the stream, and bring it and the epochs to where events can be applied."""
@@ -197,7 +233,7 @@ class StreamWorker:
                 self._notice_missing(session, missing)
                 return session
             case Raise():
-                return await self._raise(decision)
+                return await self._raise(decision, recorded)
 
     def _notice_missing(self, session: _Session, missing: range) -> None:
         """What was purged or deleted before it was applied is missing from history for good: never silently."""
@@ -210,30 +246,34 @@ class StreamWorker:
             extra=about(epoch=session.epoch, seq=missing.start, count=len(missing)),
         )
 
-    async def _raise(self, decision: Raise) -> _Session:
+    async def _raise(self, decision: Raise, recorded: Recorded) -> _Session:
         log.error(
             "%s: %s: epoch %d begins, all that it holds is applied again",
             *(self.name, decision.reason, decision.epoch),
             extra=about(epoch=decision.epoch),
         )
-        if decision.continue_from is None:
+        if decision.continue_from is None and not self._job.renumbers:
             await self._enter(decision.epoch, 0, announce=True)
             await self._begin_at(Watermark(decision.epoch, decision.reapply_from - 1))
             return _Session(decision.epoch, decision.reapply_from)
+        if not await self._renew():
+            raise Unavailable(f"another worker has taken {self.name} over")
         await self._stream.close()
         await self._ledger.raise_epoch(self.name, decision.epoch)
         view = await self._require_view()
-        await self._begin_at(Watermark(decision.epoch, view.first_seq - 1))
-        return _Session(decision.epoch, view.first_seq, decision, view.last_seq)
+        drain = _Drain(view.last_seq, recorded.used)
+        if self._job.renumbers:
+            drain.shift = recorded.used + 1 - view.first_seq
+            drain.since = recorded.ts
+        else:
+            await self._begin_at(Watermark(decision.epoch, view.first_seq - 1))
+        return _Session(decision.epoch, view.first_seq, drain)
 
-    async def _finish_drain(self, drain: Raise) -> None:
-        """Everything that the closed stream held is applied: go on above all sequences that were ever used."""
-        if drain.continue_from is None:
-            return
-        await self._begin_at(Watermark(drain.epoch, drain.continue_from - 1))
+    async def _finish_drain(self, session: _Session, drain: _Drain) -> None:
+        await self._begin_at(Watermark(session.epoch, drain.continue_from - 1))
         await self._stream.drop_below(drain.continue_from)
-        await self._enter(drain.epoch, 0, announce=True)
-        log.warning("%s: goes on from %d in epoch %d", self.name, drain.continue_from, drain.epoch)
+        await self._enter(session.epoch, 0, announce=True)
+        log.warning("%s: goes on from %d in epoch %d", self.name, drain.continue_from, session.epoch)
 
     async def _enter(self, epoch: int, first_seq: int, *, announce: bool) -> None:
         """MongoDB first: an epoch that was given out once is never given out again. The stream last: until its metadata
@@ -244,7 +284,7 @@ class StreamWorker:
         await self._stream.open(epoch=epoch, first_seq=first_seq)
 
     async def _begin_at(self, watermark: Watermark) -> None:
-        await self._ledger.advance(self.name, watermark)
+        await self._ledger.advance(self.name, watermark, 0)
         self.watermark = watermark
 
     async def _still(self, session: _Session) -> bool:
@@ -253,8 +293,9 @@ class StreamWorker:
         if session.drain is not None:
             return True
         recorded, observed = await self._look()
-        decision = decide(recorded, observed)
-        return decision == Keep(session.epoch) and observed is not None and observed.epoch == session.epoch
+        if observed is None or observed.closed or observed.epoch != session.epoch:
+            return False
+        return decide(recorded, observed) == Keep(session.epoch)
 
     def _check_due(self) -> bool:
         return self._clock() - self._checked_at >= self._rhythm.check
@@ -263,19 +304,24 @@ class StreamWorker:
         progress = await self._ledger.progress(self.name)
         epoch = await self._ledger.epoch(self.name)
         mark = progress.watermark if progress else None
-        recorded = Recorded(mark, progress.highest if progress else 0, epoch)
+        recorded = Recorded(mark, progress.highest, epoch, progress.ts) if progress else Recorded(None, 0, epoch)
         view = await self._stream.view()
         if view is None:
             return recorded, None
         found = await self._stream.at(mark.seq) if mark and view.first_seq <= mark.seq <= view.last_seq else None
         seen = None if found is None else self._job.hash_of(found)
-        return recorded, Observed(view.epoch, view.first_seq, view.last_seq, seen)
+        return recorded, Observed(view.epoch, view.first_seq, view.last_seq, seen, closed=view.closed)
 
     async def _require_view(self) -> StreamView:
         view = await self._stream.view()
         if view is None:
             raise Unavailable(f"{self.name} has just been deleted")
         return view
+
+
+def _renumbered(batch: Sequence[Stored], drain: _Drain) -> list[Stored]:
+    """Under new sequences, in the same order; without what was applied before the stream went back."""
+    return [replace(stored, seq=stored.seq + drain.shift) for stored in batch if stored.ts > drain.since]
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

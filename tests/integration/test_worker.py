@@ -5,10 +5,11 @@ import dataclasses
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec import structs
 from nats.js.errors import NoStreamResponseError
 
 from chatnode.broker.event_stream import NatsEventStream
-from chatnode.broker.streams import chat_stream
+from chatnode.broker.streams import chat_stream, control_stream
 from chatnode.broker.subjects import CONTROL_STREAM
 from chatnode.history.leases import Leases
 from chatnode.history.schema import REJECTED
@@ -100,8 +101,13 @@ async def test_what_cannot_be_read_is_recorded_and_passed_over(bench: Bench, cap
         )))  # fmt: skip
         await bench.send("after")
         await bench.shows("before", "after")
-        found = bench.mongo.database[REJECTED].find().sort("_id", 1)
-        rejected = {each["_id"]["seq"]: each["reason"] async for each in found}  # type: ignore[index]
+        collection = bench.mongo.database[REJECTED]
+
+        async def recorded() -> bool:
+            return await collection.count_documents({}) == 3
+
+        await until(recorded)
+        rejected = {each["_id"]["seq"]: each["reason"] async for each in collection.find().sort("_id", 1)}  # type: ignore[index]
     assert list(rejected) == [broken, strange, huge]
     assert "no envelope" in rejected[broken]
     assert "elsewhere" in rejected[strange]
@@ -257,6 +263,72 @@ async def test_a_stream_that_went_back_while_the_worker_runs_is_noticed(bench: B
         await bench.send("e")
         await bench.shows("a", "b", "c", "d", "e")
     assert (await bench.positions())[-2:] == [Position(1, 100), Position(2, 101)]
+
+
+async def test_control_events_that_went_back_in_time_are_taken_up_and_undo_nothing(bench: Bench) -> None:
+    def put(number: int, user: str, role: str | None) -> MemberPut:
+        return MemberPut(id=f"m{number}", actor="p", ts=number, room=ROOM, user=user, role=role)  # type: ignore[arg-type]
+
+    room = RoomPut(id="r", actor="p", ts=1, room=ROOM, room_kind="course", title="Maths")
+    before = [room, put(1, "ann", "learner"), put(2, "bob", "learner")]
+    lost = [put(3, "ann", "trainer"), put(4, "bob", None)]
+
+    async def has_members(*members: Member) -> None:
+        async def there() -> bool:
+            found = await bench.rights.room(ROOM)
+            return found is not None and found.members == members
+
+        await until(there)
+
+    async with working(bench.settings):
+        await bench.has_streams()
+        for event in [*before, *lost]:
+            await bench.control.publish_control(event)
+        await has_members(Member("ann", "trainer"))
+        applied = await bench.rights.control_applied()
+    stream = NatsEventStream(
+        bench.nats, CONTROL_STREAM, "projection",
+        lambda epoch, first: control_stream(epoch=epoch, first_seq=first, replicas=1, max_bytes=64 * 1024**2),
+    )  # fmt: skip
+    await bench.ledger.advance(CONTROL_STREAM, Watermark(1, applied + 1, "feedfeed"), ts=2**45)
+    async with working(bench.settings):
+
+        async def went_on() -> bool:
+            view = await stream.view()
+            return view is not None and view.epoch == 2 and not view.closed
+
+        await until(went_on)
+        await has_members(Member("ann", "trainer"))
+
+
+async def test_control_events_since_the_stream_went_back_count(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+    await bench.nats.jetstream().delete_stream(CONTROL_STREAM)
+    await bench.streams.ensure(control_stream(epoch=1, first_seq=1, replicas=1, max_bytes=64 * 1024**2))
+    await bench.ledger.advance(CONTROL_STREAM, Watermark(1, 50, "feedfeed"), ts=1)
+    put = MemberPut(id="m", actor="p", ts=9, room=ROOM, user="eve", role="learner")
+    await bench.control.publish_control(RoomPut(id="r", actor="p", ts=1, room=ROOM, room_kind="course", title="M"))
+    await bench.control.publish_control(put)
+    async with working(bench.settings):
+
+        async def applied() -> bool:
+            found = await bench.rights.room(ROOM)
+            return found is not None and found.members == (Member("eve", "learner"),) and found.applied == 52
+
+        await until(applied)
+
+        async def moved_on() -> bool:
+            return await bench.rights.control_applied() >= 52
+
+        await until(moved_on)
+
+        async def opened() -> bool:
+            found = await bench.streams.find(CONTROL_STREAM)
+            return found is not None and found.epoch == 2 and found.subjects == ("ctl.>",)
+
+        await until(opened)
+        assert await bench.control.publish_control(structs.replace(put, id="n")) == 53
 
 
 async def test_while_a_stream_is_put_right_it_takes_nothing_in(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from chatnode.broker.streams import (
     closed_subjects,
     control_stream,
     differences,
+    is_closed,
 )
 
 WANTED = chat_stream(3, epoch=1, first_seq=1, replicas=1, max_bytes=1000)
@@ -75,9 +76,14 @@ def test_what_differs_is_changed_and_nothing_else(field: str, value: object) -> 
     assert {name: msgspec.json.decode(raw) for name, raw in changed.items()} == {field: as_json(WANTED)[field]}
 
 
-def test_the_epoch_is_set_and_what_others_wrote_into_the_metadata_stays() -> None:
-    changed = differences(WANTED, found(WANTED, metadata={"chat-epoch": "7", "owner": "us"}))
-    assert msgspec.json.decode(changed["metadata"]) == {"chat-epoch": "1", "owner": "us"}
+@pytest.mark.parametrize(("held", "after"), [("", "3"), ("2", "3"), ("3", None), ("7", None)])
+def test_the_epoch_only_grows_and_what_others_wrote_into_the_metadata_stays(held: str, after: str | None) -> None:
+    wanted = chat_stream(3, epoch=3, first_seq=1, replicas=1, max_bytes=1000)
+    changed = differences(wanted, found(wanted, metadata={"chat-epoch": held, "owner": "us"}))
+    if after is None:
+        assert changed == {}
+    else:
+        assert msgspec.json.decode(changed["metadata"]) == {"chat-epoch": after, "owner": "us"}
 
 
 @pytest.mark.parametrize(("field", "value"), [("storage", "memory"), ("retention", "workqueue")])
@@ -88,6 +94,8 @@ def test_what_cannot_be_changed_is_told(field: str, value: str) -> None:
 
 def test_a_closed_stream_listens_where_nobody_publishes() -> None:
     assert closed_subjects(WANTED) == ("closed.chat.3.room.*",)
+    assert is_closed(found(WANTED, subjects=closed_subjects(WANTED)))
+    assert not is_closed(found(WANTED))
 
 
 @pytest.mark.parametrize(("metadata", "epoch"), [({"chat-epoch": "12"}, 12), ({}, 0), ({"chat-epoch": "x"}, 0)])
