@@ -336,7 +336,11 @@ class LocalCluster:
             async with asyncio.TaskGroup() as group:
                 for each in work:
                     group.create_task(each)
-        except* ServerError as failures:
+        except ExceptionGroup as errors:
+            # Not ``except*``: before Python 3.11.4 what is raised in it comes out in another group.
+            failures, others = errors.split(ServerError)
+            if failures is None or others is not None:
+                raise
             raise next(_each(failures)) from None
 
 

@@ -194,8 +194,12 @@ class Rights:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(_RELOADS, len(waiting))):
                     group.create_task(reload_from(waiting))
-        except* Unavailable as errors:
-            raise Unavailable(f"reading rights again: {errors.exceptions[0]}") from errors
+        except ExceptionGroup as errors:
+            # Not ``except*``: before Python 3.11.4 what is raised in it comes out in another group.
+            away, others = errors.split(Unavailable)
+            if away is None or others is not None:
+                raise
+            raise Unavailable(f"reading rights again: {away.exceptions[0]}") from errors
 
     async def aclose(self) -> None:
         tasks = tuple(self._loads.values())

@@ -131,7 +131,7 @@ class Worker:
                 for worker in self._workers.values():
                     tasks.create_task(worker.run(stop), name=worker.name)
                 tasks.create_task(retention.run(stop), name="retention")
-        except* Exception as errors:
+        except ExceptionGroup as errors:
             raise _first(errors) from errors
 
     def _chat(self, partition: int) -> tuple[NatsEventStream, StreamWorker]:
