@@ -160,7 +160,7 @@ class Server(ABC):
     As an async context manager it runs inside the block and is gone after it.
     """
 
-    start_within_s: float = 30.0
+    start_within_s: float = 60.0
     stop_within_s: float = 10.0
 
     def __init__(self, name: str, port: int, *, sink: LineSink | None = None) -> None:
