@@ -294,9 +294,13 @@ async def test_control_events_that_went_back_in_time_are_taken_up_and_undo_nothi
     async with working(bench.settings):
         await bench.has_streams()
         for event in [*before, *lost]:
-            await bench.control.publish_control(event)
+            applied = await bench.control.publish_control(event)
         await has_members(Member("ann", "trainer"))
-        applied = await bench.rights.control_applied()
+
+        async def all_applied() -> bool:
+            return await bench.rights.control_applied() == applied
+
+        await until(all_applied)
     stream = NatsEventStream(
         bench.nats, CONTROL_STREAM, "projection",
         lambda epoch, first: control_stream(epoch=epoch, first_seq=first, replicas=1, max_bytes=64 * 1024**2),
