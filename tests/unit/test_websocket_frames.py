@@ -153,7 +153,7 @@ def test_whatever_is_sent_is_judged_as_by_the_reference(stream: bytes) -> None:
     expected, failed = reference(stream)
     assert ours == expected
     code = broke.code if isinstance(broke, Violation) else None
-    # A frame that breaks two rules may be refused for either: forbidden and too long, a close with a wrong code and text.
+    # A frame that breaks two rules may be refused for either: forbidden and too long, a close with wrong code and text.
     assert code == failed or {code, failed} in ({frames.PROTOCOL_ERROR, frames.TOO_BIG}, {frames.PROTOCOL_ERROR, 1007})
 
 
