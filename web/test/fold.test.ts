@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
 import type { StoredEvent } from "../src/protocol/events";
-import type { Timeline } from "../src/state/fold";
+import type { Folded, Timeline } from "../src/state/fold";
 import { foldEvent, mergePage, messageAt } from "../src/state/fold";
 import { at, event, message } from "./world";
 
-const fold = (events: readonly StoredEvent[], from: Timeline = []): Timeline => events.reduce(foldEvent, from);
+const fold = (events: readonly StoredEvent[], timeline: Timeline = []): Timeline =>
+  events.reduce<Folded>(foldEvent, { timeline, amended: new Map() }).timeline;
 
 describe("folding", () => {
   it("begins a message with each message event, in the room's order", () => {
@@ -57,7 +58,7 @@ describe("folding", () => {
 
   it("passes over amendments of what is not held", () => {
     const timeline = fold([event("message", 5, { text: "a" })]);
-    expect(foldEvent(timeline, event("edit", 6, { target: at(2), text: "?" }))).toBe(timeline);
+    expect(fold([event("edit", 6, { target: at(2), text: "?" })], timeline)).toBe(timeline);
   });
 
   it("ends as a fresh page does, wherever the page was taken, also when some events come twice", () => {

@@ -85,6 +85,8 @@ export interface Message {
   readonly edited?: number | null;
   /** `seq` of the last edit or delete that was applied. */
   readonly rev?: number;
+  /** Epoch of `rev`, where that is not the message's own: after a restore numbers may come again. */
+  readonly rev_epoch?: number;
   readonly deleted?: { readonly by: string; readonly ts: number } | null;
   readonly reactions?: Readonly<Record<string, readonly string[]>>;
   /** Set on entries that are not messages: somebody joined, left or changed role. */

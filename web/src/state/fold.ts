@@ -7,7 +7,7 @@
 
 import type { AmendEvent, MemberEvent, MessageEvent, StoredEvent } from "../protocol/events";
 import type { Message, Position } from "../protocol/frames";
-import { comparePositions, samePosition } from "./positions";
+import { comparePositions, isAfter, samePosition } from "./positions";
 
 /** Messages of one room in its order, each position once, each (sender, id) once. */
 export type Timeline = readonly Message[];
@@ -26,18 +26,22 @@ export function amend(message: Message, event: AmendEvent): Message {
     case "reaction":
       return react(message, event.emoji, event.sender, event.on);
     case "edit":
-      if (event.seq <= (message.rev ?? 0)) return message;
-      return { ...message, text: event.text, mentions: event.mentions ?? [], edited: event.ts, rev: event.seq };
-    case "delete":
-      return {
-        ...message,
-        text: "",
-        mentions: [],
-        reactions: {},
-        deleted: { by: event.sender, ts: event.ts },
-        rev: event.seq,
-      };
+      if (!isAfter(event, revisionOf(message))) return message;
+      return { ...revised(message, event), text: event.text, mentions: event.mentions ?? [], edited: event.ts };
+    case "delete": {
+      const deleted = { by: event.sender, ts: event.ts };
+      return { ...revised(message, event), text: "", mentions: [], reactions: {}, deleted };
+    }
   }
+}
+
+/** The last edit or delete that was applied. */
+function revisionOf(message: Message): Position {
+  return { epoch: message.rev_epoch || message.epoch, seq: message.rev ?? 0 };
+}
+
+function revised(message: Message, event: AmendEvent): Message {
+  return { ...message, rev: event.seq, rev_epoch: event.epoch === message.epoch ? 0 : event.epoch };
 }
 
 export function react(message: Message, emoji: string, user: string, on: boolean): Message {
@@ -49,9 +53,43 @@ export function react(message: Message, emoji: string, user: string, on: boolean
   return { ...message, reactions: Object.fromEntries(kept.sort(([a], [b]) => (a < b ? -1 : 1))) };
 }
 
-/** Fold one event; the same timeline where it changed nothing that is held. */
-export function foldEvent(timeline: Timeline, event: StoredEvent): Timeline {
-  if (event.kind === "message" || event.kind === "member") return insert(timeline, messageOf(event));
+/** A timeline, and the positions of the amendments that were seen, by sender and id: a second copy of one is void. */
+export interface Folded {
+  readonly timeline: Timeline;
+  readonly amended: ReadonlyMap<string, Position>;
+}
+
+/** This many amendments are remembered; an id comes again within the time that a command is retried, or never. */
+const AMENDED_MAX = 1000;
+
+/**
+ * Fold one event; the same value where it changed nothing.
+ *
+ * Of two stored events with the same sender and id the first counts, whatever their kind. A page tells the ids of the
+ * messages in it but not those of edits, deletes and reactions: their second copies are known by what was folded.
+ */
+export function foldEvent(held: Folded, event: StoredEvent): Folded {
+  const key = `${event.sender}:${event.id}`;
+  if (event.kind === "message" || event.kind === "member") {
+    const timeline = held.amended.has(key) ? held.timeline : insert(held.timeline, messageOf(event));
+    return timeline === held.timeline ? held : { timeline, amended: held.amended };
+  }
+  const first = held.amended.get(key);
+  if (first !== undefined && !samePosition(first, event)) return held;
+  if (held.timeline.some((message) => message.sender === event.sender && message.id === event.id)) return held;
+  const timeline = amendIn(held.timeline, event);
+  if (first !== undefined && timeline === held.timeline) return held;
+  return { timeline, amended: remember(held.amended, key, { epoch: event.epoch, seq: event.seq }) };
+}
+
+function remember(amended: ReadonlyMap<string, Position>, key: string, at: Position): ReadonlyMap<string, Position> {
+  const more = new Map(amended).set(key, at);
+  const oldest = more.keys().next();
+  if (more.size > AMENDED_MAX && oldest.done !== true) more.delete(oldest.value);
+  return more;
+}
+
+function amendIn(timeline: Timeline, event: AmendEvent): Timeline {
   const at = indexOf(timeline, event.target);
   const held = timeline[at];
   if (held === undefined) return timeline;
@@ -70,7 +108,7 @@ function insert(timeline: Timeline, message: Message): Timeline {
   const held = timeline[twin];
   if (held === undefined) return placed(timeline, message);
   if (samePosition(held, message)) {
-    return (message.rev ?? 0) > (held.rev ?? 0) ? timeline.with(twin, message) : timeline;
+    return isAfter(revisionOf(message), revisionOf(held)) ? timeline.with(twin, message) : timeline;
   }
   if (comparePositions(held, message) < 0) return timeline;
   return placed(timeline.toSpliced(twin, 1), message);

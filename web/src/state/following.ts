@@ -3,6 +3,7 @@
 import { errorCode } from "../protocol/codes";
 import type { StoredEvent } from "../protocol/events";
 import type { Message, Receipt, Refusal } from "../protocol/frames";
+import type { Folded } from "./fold";
 import { amend, foldEvent, indexOf, mergePage } from "./fold";
 import type { Room } from "./model";
 import { settle, settleOwn, settlePage } from "./outbox";
@@ -69,6 +70,7 @@ export function subscribed(turn: Turn, roomId: string, answer: Subscribed): void
 function replacePage(turn: Turn, roomId: string, answer: Subscribed): void {
   turn.setRoom(roomId, {
     timeline: mergePage([], answer.messages ?? []),
+    amended: new Map(),
     moreBefore: answer.more_before ?? false,
     cursor: answer.cursor ?? null,
     last: null,
@@ -134,17 +136,22 @@ export function eventArrived(turn: Turn, event: StoredEvent): void {
 
 function folded(room: Room, event: StoredEvent): Partial<Room> {
   if (event.kind === "message") {
-    return { timeline: foldEvent(room.timeline, event), typing: without(room.typing, event.sender) };
+    return { ...timelineWith(room, event), typing: without(room.typing, event.sender) };
   }
-  if (event.kind === "member") return { timeline: foldEvent(room.timeline, event) };
+  if (event.kind === "member") return timelineWith(room, event);
   const loose = room.history === "loading" && indexOf(room.timeline, event.target) < 0;
   const key = positionKey(event.target);
   const quote = room.quotes[key];
   return {
-    timeline: foldEvent(room.timeline, event),
+    ...timelineWith(room, event),
     loose: loose ? [...room.loose, event].slice(-LOOSE_MAX) : room.loose,
     quotes: typeof quote === "object" ? { ...room.quotes, [key]: amend(quote, event) } : room.quotes,
   };
+}
+
+function timelineWith(room: Room, event: StoredEvent): Folded {
+  const { timeline, amended } = foldEvent(room, event);
+  return { timeline, amended };
 }
 
 /** Something is missing: subscribe again from what is had; twice at one place, begin with a page. */

@@ -1,6 +1,7 @@
 /** Older pages, and single messages that replies quote. */
 
 import type { Ack, Position } from "../protocol/frames";
+import type { Folded } from "./fold";
 import { foldEvent, indexOf, mergePage } from "./fold";
 import { positionKey, samePosition } from "./positions";
 import type { Turn } from "./turn";
@@ -21,9 +22,9 @@ export function wantHistory(turn: Turn, roomId: string): void {
 export function historyArrived(turn: Turn, roomId: string, ack: Ack): void {
   const room = turn.room(roomId);
   if (room?.history !== "loading") return;
-  const merged = mergePage(room.timeline, ack.messages ?? []);
+  const merged: Folded = { timeline: mergePage(room.timeline, ack.messages ?? []), amended: room.amended };
   turn.setRoom(roomId, {
-    timeline: room.loose.reduce(foldEvent, merged),
+    ...room.loose.reduce<Folded>(foldEvent, merged),
     moreBefore: ack.more_before ?? false,
     history: "idle",
     loose: [],

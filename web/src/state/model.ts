@@ -94,6 +94,8 @@ export interface Room {
   /** The last event that was handled; null right after a page, whose end is known to the node alone. */
   readonly last: Position | null;
   readonly timeline: Timeline;
+  /** Positions of the amendments that were folded, by sender and id. */
+  readonly amended: ReadonlyMap<string, Position>;
   readonly moreBefore: boolean;
   readonly history: "idle" | "loading" | "failed";
   /** Amendments of messages that are not held, while a page is on its way that may hold them as they were before. */
@@ -170,6 +172,7 @@ export function newRoom(id: string, kind: RoomKind, title: string): Room {
     gapAt: null,
     last: null,
     timeline: [],
+    amended: new Map(),
     moreBefore: false,
     history: "idle",
     loose: [],

@@ -66,7 +66,7 @@ function lineOf(message: Message, amendments: readonly Entry[], me: string): Lin
 
 function wished(message: Message, entry: Entry, me: string): Message {
   const { command } = entry;
-  const event = { ...message, type: "event", prev: 0, cursor: "", sender: me, ts: entry.created, seq: Infinity } as const;
+  const event = { ...message, type: "event", prev: 0, cursor: "", sender: me, ts: entry.created, epoch: Infinity, seq: Infinity } as const;
   switch (command.type) {
     case "send":
       return message;
