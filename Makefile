@@ -77,7 +77,7 @@ format:
 	@venv=$$($(environment) dev) && $$venv/bin/ruff check --fix-only -q; $$venv/bin/ruff format
 
 docs:
-	@venv=$$($(environment) dev) && $$venv/bin/python -m chatnode.reference
+	@venv=$$($(environment) dev) && $$venv/bin/python -m chatnode.reference && $$venv/bin/python -m chatnode.contract
 
 clean:
 	@rm -rf build chatnode/static chatnode/static.new chatnode/static.old .coverage .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
