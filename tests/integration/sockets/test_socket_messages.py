@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import struct
+from typing import cast
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -67,6 +68,19 @@ async def test_what_is_not_allowed_is_told_by_a_close_code_and_reaches_nobody(
     [peer] = node.peers.peers
     assert await peer.ended() == code
     assert peer.messages == [b"fine"]
+
+
+async def test_a_violation_is_told_even_to_a_peer_that_goes_on_sending(serve: Serve) -> None:
+    node = await serve()
+    reader, writer = await node.raw()
+    writer.write(node.request())
+    await reader.readuntil(b"\r\n\r\n")
+    cast("asyncio.ReadTransport", writer.transport).pause_reading()
+    for _ in range(50):
+        writer.write(b"\xff" * 20_000)
+        await asyncio.sleep(0.005)
+    cast("asyncio.ReadTransport", writer.transport).resume_reading()
+    assert (await asyncio.wait_for(reader.read(), 5))[2:4] == (1002).to_bytes(2, "big")
 
 
 async def test_what_the_peer_closes_with_is_told_and_echoed(serve: Serve) -> None:
@@ -269,7 +283,7 @@ async def test_a_receiver_may_pause_after_each_message(serve: Serve) -> None:
 
 
 async def test_a_node_that_closes_while_it_does_not_read_hears_the_peers_answer(serve: Serve) -> None:
-    node = await serve()
+    node = await serve(SocketLimits(close_timeout_s=30))
     async with node.client() as client:
         [peer] = node.peers.peers
         peer.channel.pause_reading()
@@ -277,8 +291,8 @@ async def test_a_node_that_closes_while_it_does_not_read_hears_the_peers_answer(
         await asyncio.sleep(0.05)
         peer.channel.close(4501, "revoked")
         peer.channel.close(4000, "too late")
+        await until(lambda: node.host.counts.open == 0, 4)
         assert await closing(client) == (4501, "revoked")
-        await until(lambda: node.host.counts.open == 0, 1.5)
         assert await peer.ended() == 4501
         assert peer.messages == []
         assert peer.channel.buffered == 0
