@@ -91,7 +91,7 @@ async def nats_of(cluster: LocalCluster) -> Nats:
 class Chatter:
     """Somebody who goes on talking until told to stop: messages, several under way at once, and what amends them."""
 
-    def __init__(self, watched: Watched, room: str, *, pace: float = 0.002) -> None:
+    def __init__(self, watched: Watched, room: str, *, pace: float = 0.005) -> None:
         self._watched = watched
         self._room = room
         self._pace = pace

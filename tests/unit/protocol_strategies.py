@@ -26,18 +26,20 @@ from chatnode.protocol.frames import Command, MemberChange, Message, Position, R
 
 T = TypeVar("T")
 
-ids = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
+ids = st.text("abcxyzABCXYZ0189_-", min_size=1, max_size=64)
 epochs = st.integers(0, 2**31 - 1)
 seqs = st.integers(0, 2**53 - 1)
 times = st.integers(0, 2**45)
-hashes = st.just("0") | st.from_regex(r"[0-9a-f]{8}", fullmatch=True)
+hashes = st.just("0") | st.text("0123456789abcdef", min_size=8, max_size=8)
 cursors = st.builds(Cursor, epochs, seqs, hashes)
 cursor_texts = cursors.map(str)
 positions = st.builds(Position, epochs, seqs)
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200)
 emoji = st.sampled_from(["👍", "❤️", "🎉", "+1", "👩‍👩‍👧‍👦"])
 mentions = st.lists(ids, max_size=3).map(tuple)
-traceparents = st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", fullmatch=True)
+traceparents = st.builds(
+    "00-{:032x}-{:016x}-{:02x}".format, st.integers(0, 2**128 - 1), st.integers(0, 2**64 - 1), st.integers(0, 255)
+)
 tokens = st.text("abc.-_XYZ0", min_size=1, max_size=40)
 page_limits = st.integers(1, limits.PAGE_MAX)
 roles = st.sampled_from(["learner", "trainer", "moderator"])
