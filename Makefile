@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # Arguments of `make up`, as in: make up ARGS="--nodes 3 --fresh"
 ARGS ?=
+# Arguments of `make bench`, as in: make bench BENCH=--quick
+BENCH ?=
 # Arguments of pytest, as in: make test-unit PYTEST="-k cursor"
 PYTEST ?=
 TESTS := unit integration browser
@@ -13,7 +15,7 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up web test $(TESTS:%=test-%) conformance lint format docs clean chromium
+.PHONY: help up web bench bench-long test $(TESTS:%=test-%) conformance lint format docs clean chromium
 
 help:
 	@echo "make up        the whole cluster on this machine, until Ctrl-C; ARGS=\"--nodes 3 --fresh\" (ARGS=--help lists all)"
@@ -23,6 +25,8 @@ help:
 	@echo "make test-browser      two people in real Chromium on a real cluster"
 	@echo "make conformance       the WebSocket against the Autobahn suite; needs a Python 2.7 (pyenv, or CHAT_PYTHON2)"
 	@echo "                       PYTEST=\"-k name -x\" goes to pytest"
+	@echo "make bench     this project beside Socket.IO, Starlette and a bare server; BENCH=--help lists options; needs Go and npm"
+	@echo "make bench-long        how its figures grow with nodes, rooms, sockets and history, and a soak"
 	@echo "make lint      ruff, mypy, import layers, web lint and types"
 	@echo "make format    format and sort as lint wants it"
 	@echo "make docs      write the pages in docs/ that are generated from the code"
@@ -57,6 +61,12 @@ test-browser: chromium
 
 conformance:
 	@venv=$$($(environment) dev) && $$venv/bin/python -m pytest tests/conformance $(PYTEST)
+
+bench:
+	@venv=$$($(environment) dev) && PYTHONPATH=$(CURDIR):$(CURDIR)/deploy/make $$venv/bin/python -m benchmarks $(BENCH)
+
+bench-long:
+	@venv=$$($(environment) dev) && PYTHONPATH=$(CURDIR):$(CURDIR)/deploy/make $$venv/bin/python -m benchmarks.growth $(BENCH)
 
 chromium:
 	@if [ -x /usr/bin/chromium ]; then exit 0; fi; \

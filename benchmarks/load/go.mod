@@ -1,0 +1,3 @@
+module chatcluster/benchmarks/load
+
+go 1.25
