@@ -111,6 +111,7 @@ class Node:
             queue_max=settings.batch_waiting_max,
             draw_id=lambda: secrets.token_hex(12),
             observe_batch=metrics.batch_messages.observe,
+            fell_back=metrics.batch_fallbacks.inc,
             timeout=settings.publish_timeout_s,
         )
         self.control = ControlStore(client, self.reader, clock=clock)
@@ -139,7 +140,7 @@ class Node:
             report=PostReport(
                 refused=lambda code: metrics.refused.labels(code).inc(),
                 published=lambda kind: metrics.published.labels(kind).inc(),
-                acked=metrics.publish_seconds.observe,
+                acked=self._acked,
                 duplicate=metrics.duplicates.inc,
                 unconfirmed=metrics.unconfirmed.inc,
             ),
@@ -170,9 +171,13 @@ class Node:
                 suspended=self.feed.suspended,
                 draw_id=lambda: secrets.token_urlsafe(12),
                 raise_epoch=self.epochs.raise_to,
+                commanded=lambda kind: metrics.commands.labels(kind).inc(),
+                recovered=lambda whole: metrics.recoveries.labels(str(whole).lower()).inc(),
             ),
             host.timers,
         )
+        metrics.users_online.set_function(lambda: self.desk.users)
+        metrics.subscriptions.set_function(lambda: sum(len(room.followers) for room in self.hub.rooms()))
 
     def unready(self) -> list[str]:
         """Why no client should be sent here; empty: ready."""
@@ -270,6 +275,10 @@ class Node:
             self.hub.verify_all()
         logger.warning("NATS: %r", error)
 
+    def _acked(self, seconds: float) -> None:
+        self.metrics.acked.inc()
+        self.metrics.publish_seconds.observe(seconds)
+
     def _control(self, seq: int, event: ControlEvent) -> None:
         self.desk.apply(seq, event)
 
@@ -293,9 +302,12 @@ class Node:
 
     async def _guard(self) -> None:
         """Suspend while control is not heard; close the sockets when that lasts (ARCHITECTURE §2.5)."""
+        now = self._host.timers.time()
         while True:
+            due = now + _GUARD_S
             await asyncio.sleep(_GUARD_S)
             now = self._host.timers.time()
+            self.metrics.loop_lag_seconds.observe(max(0.0, now - due))
             suspended = self.feed.suspended()
             self.metrics.suspended.set(suspended)
             self.metrics.control_heard_age_seconds.set(self.feed.silent_for)

@@ -58,11 +58,13 @@ class Publisher:
         queue_max: int,
         draw_id: Callable[[], str],
         observe_batch: Callable[[int], None] = lambda _size: None,
+        fell_back: Callable[[], None] = lambda: None,
         timeout: float = 5.0,
     ) -> None:
         self._client = client
         self._draw_id = draw_id
         self._observe_batch = observe_batch
+        self._fell_back = fell_back
         self._timeout = timeout
         self._batch_max = batch_max
         self._queue_max = queue_max
@@ -154,6 +156,7 @@ class Publisher:
                     )
                 return
             log.info("%s: batch of %d refused, going one by one: %s", stream, len(ready), outcome)
+            self._fell_back()
         await self._one_by_one(stream, batch, ready)
 
     async def _one_by_one(

@@ -71,9 +71,6 @@ class ProcessMetrics:
         self.nats_slow_consumer = Counter(
             "chat_nats_slow_consumer", "Times that NATS messages were dropped because they waited.", registry=registry
         )
-        self.mongodb_errors = Counter(
-            "chat_mongodb_errors", "Failed MongoDB operations, by operation.", ["operation"], registry=registry
-        )
         self.loop_lag_seconds = Histogram(
             "chat_loop_lag_seconds", "How late the event loop runs.", buckets=_LAG_SECONDS, registry=registry
         )
@@ -113,7 +110,6 @@ class NodeMetrics(ProcessMetrics):
         self.gaps_found = Counter(
             "chat_gaps_found", "Gaps found in live rooms, by how: live, check or join.", ["how"], registry=registry
         )
-        self.gaps_filled = Counter("chat_gaps_filled", "Gaps fetched and delivered.", registry=registry)
         self.recoveries = Counter(
             "chat_recoveries",
             "Subscriptions with a cursor, by whether nothing was lost.",
@@ -186,4 +182,3 @@ class WorkerMetrics(ProcessMetrics):
         self.control_applied_seq = Gauge(
             "chat_control_applied_seq", "All control events up to here are projected.", registry=registry
         )
-        self.receipts_written = Counter("chat_receipts_written", "Read receipts written.", registry=registry)

@@ -71,6 +71,10 @@ class Services:
     suspended: Callable[[], bool]
     draw_id: Callable[[], str]
     raise_epoch: Callable[[int, int], None]
+    commanded: Callable[[str], None] = lambda _type: None
+    """Told of each command's type."""
+    recovered: Callable[[bool], None] = lambda _whole: None
+    """Told of each subscription with a cursor: whether nothing had been lost."""
 
 
 class Desk:
@@ -85,6 +89,11 @@ class Desk:
     def __iter__(self) -> Iterator[Connection]:
         for connections in tuple(self._connections.values()):
             yield from tuple(connections)
+
+    @property
+    def users(self) -> int:
+        """People who are connected here."""
+        return len(self._connections)
 
     async def stop(self) -> None:
         await self.tasks.stop()

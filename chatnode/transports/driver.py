@@ -229,6 +229,7 @@ class Driver:
         self._run(outputs)
 
     def _perform(self, command: Command) -> None:
+        self._desk.services.commanded(type(command).__name__.lower())
         standing = self.standing()
         if standing is not None:
             if isinstance(command, Send | Edit | Delete | React):
@@ -385,6 +386,8 @@ class Driver:
         self._check(services.rights.held(room.name), Action.READ)
         if room.name not in self._session.rooms:
             raise ProtocolError(ErrorCode.CONFLICT, "unsubscribed while subscribing")
+        if cursor is not None:
+            services.recovered(joined.recovered)
         tell(joined)
         for framed in frames:
             self._channel.write(framed)
