@@ -47,7 +47,7 @@ def test_the_documents_read_back_as_what_was_meant(name: str) -> None:
 
 @cache
 def validator(definition: str) -> jsonschema.Draft202012Validator:
-    registry = Registry().with_resource(SCHEMA, Resource.from_contents(schema_document()))
+    registry = Registry().with_resource(SCHEMA, Resource.from_contents(schema_document())).crawl()
     return jsonschema.Draft202012Validator({"$ref": f"{SCHEMA}#/$defs/{definition}"}, registry=registry)
 
 
