@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from chatnode.local.children import Server, check_port_free, free_port
+from chatnode.local.children import HeldPort, Server, check_port_free
 from chatnode.local.probing import http_status
 from chatnode.local.servers import NodePorts
 
@@ -17,6 +17,8 @@ class Ports:
     front: int
     nodes: tuple[NodePorts, ...]
     worker_admin: int
+    held: tuple[HeldPort, ...] = field(default=(), compare=False, repr=False)
+    """Keeps them free for the cluster for as long as this value is there."""
 
     @classmethod
     def counted(cls, front: int, admin: int, nodes: int) -> "Ports":
@@ -25,7 +27,9 @@ class Ports:
 
     @classmethod
     def free(cls, nodes: int) -> "Ports":
-        return cls(free_port(), tuple(NodePorts(free_port(), free_port()) for _ in range(nodes)), free_port())
+        held = tuple(HeldPort() for _ in range(2 + 2 * nodes))
+        front, worker_admin, *others = (port.number for port in held)
+        return cls(front, tuple(map(NodePorts, others[::2], others[1::2])), worker_admin, held)
 
 
 class ChatProcess(Server):

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -29,12 +30,27 @@ class ServerError(Exception):
     """A server that cannot be run: one line that says what happened, to what, and what to do."""
 
 
+class HeldPort:
+    """A free loopback port that is kept for a child of ours until this object is closed or gone.
+
+    The socket behind it is bound and never listens. Once ``SO_REUSEADDR`` is set, who sets that too (as servers do) can
+    bind and listen beside it, while the kernel gives the port to nobody who asks for just any, and to no outgoing
+    connection. A port that is only looked up is taken by another test every few hundred times.
+    """
+
+    def __init__(self) -> None:
+        holder = socket.socket()
+        holder.bind(("127.0.0.1", 0))
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.number: int = holder.getsockname()[1]
+        self.close = weakref.finalize(self, holder.close)
+
+
 def free_port() -> int:
     """A loopback port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    held = HeldPort()
+    held.close()
+    return held.number
 
 
 def check_port_free(port: int, what: str) -> None:
@@ -163,8 +179,11 @@ class Server(ABC):
     start_within_s: float = 60.0
     stop_within_s: float = 10.0
 
-    def __init__(self, name: str, port: int, *, sink: LineSink | None = None) -> None:
+    def __init__(self, name: str, port: int | None, *, sink: LineSink | None = None) -> None:
         self.name = name
+        if port is None:
+            self._held = HeldPort()
+            port = self._held.number
         self.port = port
         self._sink = sink
         self._child: Child | None = None

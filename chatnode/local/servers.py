@@ -15,7 +15,7 @@ from typing import Final
 import bson
 import msgspec
 
-from chatnode.local.children import Child, LineSink, Server, ServerError, free_port
+from chatnode.local.children import Child, LineSink, Server, ServerError
 from chatnode.local.logs import mongod_error
 from chatnode.local.probing import http_status
 
@@ -46,7 +46,7 @@ class NatsServer(Server):
         sync_always: bool = True,
         sink: LineSink | None = None,
     ) -> None:
-        super().__init__("nats-server", port or free_port(), sink=sink)
+        super().__init__("nats-server", port, sink=sink)
         self._directory = directory
         self._sync_always = sync_always
 
@@ -102,7 +102,7 @@ class Mongod(Server):
     stop_within_s = 20.0
 
     def __init__(self, directory: Path, *, port: int | None = None, sink: LineSink | None = None) -> None:
-        super().__init__("mongod", port or free_port(), sink=sink)
+        super().__init__("mongod", port, sink=sink)
         self._directory = directory
 
     @property

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import nats
 import pytest
 from pymongo import AsyncMongoClient, MongoClient
 
-from chatnode.local.children import ServerError, free_port
+from chatnode.local.children import HeldPort, ServerError, check_port_free, free_port
 from chatnode.local.servers import Envoy, Mongod, NatsServer, NodePorts
 from tests.integration.conftest import MongoAddress
 
@@ -64,6 +65,18 @@ async def test_a_taken_port_is_one_line_and_nothing_is_left(tmp_path: Path, nats
         await second.start()
     assert "\n" not in str(caught.value)
     assert not second.running
+
+
+def test_a_held_port_is_for_those_who_know_it_only() -> None:
+    held = HeldPort()
+    check_port_free(held.number, "us")
+    with socket.create_server(("127.0.0.1", held.number)), pytest.raises(ServerError, match="is taken"):
+        check_port_free(held.number, "us")
+    with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+        stranger.bind(("127.0.0.1", held.number))
+    held.close()
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", held.number))
 
 
 async def test_envoy_answers_while_no_node_is_there(tmp_path: Path) -> None:
