@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from chatnode.history.client import Database, Document, reaching
 from chatnode.history.folds import message_key
+from chatnode.history.gathered import Gathered
 from chatnode.history.progress import chat_watermark, decode_watermark
 from chatnode.history.schema import COMMANDS, HEADS, MESSAGES, REACTIONS, RECEIPTS, WATERMARKS
 from chatnode.protocol.cursors import Cursor
@@ -89,6 +90,7 @@ class _CommandRow(Struct, frozen=True, rename={"key": "_id"}):
 
 
 class _ReceiptKey(Struct, frozen=True):
+    room: str
     user: str
 
 
@@ -113,11 +115,11 @@ class MongoHistory:
         self._receipts = database[RECEIPTS]
         self._watermarks = database[WATERMARKS]
         self._sealer = sealer
+        self._marks = Gathered(self._read_marks)
+        self._read_by_room = Gathered(self._read_receipts)
 
     async def watermark(self, partition: int) -> Watermark | None:
-        with reaching(f"read the watermark of partition {partition}"):
-            found = await self._watermarks.find_one({"_id": chat_watermark(partition)})
-        return None if found is None else decode_watermark(found).watermark
+        return await self._marks.ask(partition)
 
     async def page(
         self,
@@ -189,11 +191,22 @@ class MongoHistory:
 
     async def receipts(self, room: str) -> tuple[Receipt, ...]:
         """In the order of user ids."""
-        keys = {"$gt": {"room": room}, "$lt": {"room": room, "user": _END}}
-        with reaching(f"read the receipts of {room}"):
-            found = await self._receipts.find({"_id": keys}).sort("_id", 1).to_list(None)
-        rows = [msgspec.convert(document, _ReceiptRow) for document in found]
-        return tuple(Receipt(row.key.user, row.at) for row in rows)
+        return await self._read_by_room.ask(room) or ()
+
+    async def _read_marks(self, partitions: Sequence[int]) -> dict[int, Watermark]:
+        names = {chat_watermark(partition): partition for partition in partitions}
+        with reaching(f"read the watermarks of {len(names)} partitions"):
+            found = await self._watermarks.find({"_id": {"$in": list(names)}}).to_list(None)
+        return {names[str(document["_id"])]: decode_watermark(document).watermark for document in found}
+
+    async def _read_receipts(self, rooms: Sequence[str]) -> dict[str, tuple[Receipt, ...]]:
+        ranges = [{"_id": {"$gt": {"room": room}, "$lt": {"room": room, "user": _END}}} for room in rooms]
+        with reaching(f"read the receipts of {len(rooms)} rooms"):
+            found = await self._receipts.find({"$or": ranges}).sort("_id", 1).to_list(None)
+        by_room: dict[str, list[Receipt]] = {}
+        for row in (msgspec.convert(document, _ReceiptRow) for document in found):
+            by_room.setdefault(row.key.room, []).append(Receipt(row.key.user, row.at))
+        return {room: tuple(receipts) for room, receipts in by_room.items()}
 
     async def _around(self, room: str, target: Position, limit: int) -> tuple[list[_MessageRow], bool, bool]:
         earlier, later = await asyncio.gather(

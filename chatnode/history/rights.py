@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from chatnode.history.client import Database, Document, aggregate, reaching
 from chatnode.history.folds import message_key
+from chatnode.history.gathered import Gathered
 from chatnode.history.progress import CONTROL, decode_watermark
 from chatnode.history.schema import HEADS, MEMBERS, MESSAGES, RECEIPTS, REVOCATIONS, ROOMS, WATERMARKS
 from chatnode.protocol.control import Member, Role, RoomKind
@@ -57,7 +58,8 @@ class _ReceiptRow(Struct, frozen=True, rename={"key": "_id"}):
     at: Position
 
 
-class _RevocationRow(Struct, frozen=True):
+class _RevocationRow(Struct, frozen=True, rename={"user": "_id"}):
+    user: str
     before: int
 
 
@@ -81,11 +83,11 @@ class MongoRights:
         self._receipts = database[RECEIPTS]
         self._messages = database[MESSAGES]
         self._watermarks = database[WATERMARKS]
+        self._applied = Gathered(self._read_applied)
+        self._revoked = Gathered(self._read_revoked)
 
     async def control_applied(self) -> int:
-        with reaching("read the watermark of control events"):
-            found = await self._watermarks.find_one({"_id": CONTROL})
-        return 0 if found is None else decode_watermark(found).watermark.seq
+        return await self._applied.ask(CONTROL) or 0
 
     async def room(self, room: str) -> RoomRecord | None:
         with reaching(f"read the room {room}"):
@@ -107,9 +109,7 @@ class MongoRights:
         )
 
     async def revoked_before(self, user: str) -> int:
-        with reaching(f"read the revocation of {user}"):
-            found = await self._revocations.find_one({"_id": user})
-        return 0 if found is None else msgspec.convert(found, _RevocationRow).before
+        return await self._revoked.ask(user) or 0
 
     async def rooms_of(self, user: str) -> tuple[UserRoom, ...]:
         """The latest first; six queries, however many rooms there are (and one more per 50 with unread messages)."""
@@ -143,6 +143,17 @@ class MongoRights:
             for room in known
         ]
         return tuple(sorted(lines, key=lambda line: (-line.last_ts, line.room)))
+
+    async def _read_applied(self, keys: Sequence[str]) -> dict[str, int]:
+        with reaching("read the watermark of control events"):
+            found = await self._watermarks.find_one({"_id": CONTROL})
+        return {} if found is None else dict.fromkeys(keys, decode_watermark(found).watermark.seq)
+
+    async def _read_revoked(self, users: Sequence[str]) -> dict[str, int]:
+        with reaching(f"read the revocations of {len(users)} users"):
+            found = await self._revocations.find({"_id": {"$in": list(users)}}).to_list(None)
+        rows = [msgspec.convert(document, _RevocationRow) for document in found]
+        return {row.user: row.before for row in rows}
 
     async def _peers(self, user: str, rooms: Sequence[str]) -> dict[str, _MemberRow]:
         """The other person of each direct room, also when they have left."""
