@@ -125,7 +125,9 @@ class Crowd:
 
     async def _ask(self, question: Mapping[str, object], answer: type[_Answer]) -> _Answer:
         process = self._process
-        assert process is not None and process.stdin is not None and process.stdout is not None
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(msgspec.json.encode(question) + b"\n")
         async with asyncio.timeout(_ANSWER_S):
             line = await process.stdout.readline()
