@@ -28,6 +28,7 @@ from chatnode.rooms.render import cursor_of, event_of
 from tests.integration.conftest import MongoAddress
 from tests.integration.history_bench import migrated
 
+KINDS: Final[tuple[EventKind, ...]] = ("message", "edit", "edit", "delete", "reaction", "reaction", "member", "erased")
 SEALER: Final = PlainSealer()
 ROOMS: Final = ("one", "two")
 
@@ -55,11 +56,12 @@ def sequences(draw: st.DrawFn) -> list[Placed]:
     for _ in range(draw(st.integers(1, 18))):
         epoch += draw(st.sampled_from((0, 0, 0, 0, 1)))
         seq += draw(st.sampled_from((1, 1, 1, 3)))
-        kind = draw(st.sampled_from(("message", "message", "edit", "delete", "reaction", "member", "erased")))
+        kind = draw(st.sampled_from(KINDS if placed else ("message",)))
         user = draw(st.sampled_from(("ann", "bob")))
         fields: dict[str, object] = {}
         if kind in {"edit", "delete", "reaction", "erased"}:
-            aims = [Position(at, entry.seq) for at, entry in placed] + [Position(epoch, seq), Position(epoch, seq + 1)]
+            held = [Position(at, entry.seq) for at, entry in placed]
+            aims = [*held[:1] * 8, *held, Position(epoch, seq), Position(epoch, seq + 1)]
             fields["target"] = draw(st.sampled_from(aims))
         if kind == "reaction":
             fields |= {"emoji": draw(st.sampled_from(("+1", "$rev", "."))), "on": draw(st.booleans())}
@@ -73,7 +75,7 @@ def sequences(draw: st.DrawFn) -> list[Placed]:
             fields["mentions"] = draw(st.sampled_from(((), ("bob",), ("ann", "bob"))))
         made = envelope(
             kind,
-            draw(st.sampled_from(ROOMS)),
+            draw(st.sampled_from((*ROOMS[:1] * 4, *ROOMS))) if placed else ROOMS[0],
             user,
             ("ctl-" if kind == "member" else "") + draw(st.sampled_from("abcdefghijklm")),
             text=draw(st.sampled_from(("hello", "$kind", ""))),

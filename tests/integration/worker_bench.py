@@ -132,6 +132,13 @@ class Bench:
 
         await until(there)
 
+    async def has_watermark(self, epoch: int, seq: int) -> None:
+        async def reached() -> bool:
+            mark = await self.history.watermark(PARTITION)
+            return mark is not None and (mark.epoch, mark.seq) == (epoch, seq)
+
+        await until(reached)
+
     async def has_epoch(self, epoch: int) -> None:
         async def raised() -> bool:
             found = await self.streams.find(STREAM)
