@@ -173,9 +173,11 @@ async def test_an_id_is_one_users_alone(talk: Talk) -> None:
 # Cursors.
 
 
-async def test_a_cursor_is_good_on_the_other_node(talk: Talk) -> None:
+@pytest.mark.parametrize("followed", [True, False], ids=["where others follow the room", "where nobody does"])
+async def test_a_cursor_is_good_on_the_other_node(talk: Talk, followed: bool) -> None:
     async with talk.client("bob", 1) as bob:
-        await bob.subscribe(talk.room)
+        if followed:
+            await bob.subscribe(talk.room)
         async with talk.client("ana", 0, name="ana-1") as ana:
             await ana.subscribe(talk.room)
             seen = await bob.send(talk.room, "seen")
@@ -188,7 +190,7 @@ async def test_a_cursor_is_good_on_the_other_node(talk: Talk) -> None:
             room = await ana.subscribe(talk.room, cursor)
             assert (room.recovered, room.messages) == (True, ())
             await bob.send(talk.room, "live")
-            await talk.keep(bob, ana)
+            await talk.keep(ana, *([bob] if followed else []))
             texts = [event.text for event in ana.stored(talk.room) if isinstance(event, MessageEvent)]
             assert texts == [*(f"missed {number}" for number in range(30)), "live"]
 

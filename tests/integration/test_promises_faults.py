@@ -1,6 +1,7 @@
 """The promises of the cluster while its parts are killed: nodes, the worker, nats-server; judged by the oracle."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +10,7 @@ import pytest_asyncio
 from chatclient import Timing
 from chatnode.local.cluster import LocalCluster
 from tests.integration.promises import SETTINGS, Chatter, Talk, begin_talk
+from tests.oracle import Watched
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -47,16 +49,16 @@ async def test_a_worker_killed_while_people_talk_is_never_seen(talk: Talk, clust
         await ana.subscribe(talk.room)
         await tom.subscribe(talk.room)
         async with Chatter(ana, talk.room) as one, Chatter(tom, talk.room) as two:
-            await one.until_acked(40)
+            await one.until_acked(25)
             await cluster.servers["worker"].kill()
-            await two.until_acked(40)
+            await two.until_acked(25)
             await tom.history(talk.room)
             async with talk.client("bob", 0) as bob:
                 await bob.subscribe(talk.room, limit=20)
-                await one.until_acked(40)
+                await one.until_acked(25)
                 await talk.keep_later(bob)
             await cluster.servers["worker"].start()
-            await two.until_acked(40)
+            await two.until_acked(25)
         verdict = await talk.keep(ana, tom)
         assert verdict.acked == verdict.sent
 
@@ -64,33 +66,34 @@ async def test_a_worker_killed_while_people_talk_is_never_seen(talk: Talk, clust
 async def test_a_nats_server_killed_while_people_talk_costs_nothing_that_was_acked(
     talk: Talk, cluster: LocalCluster
 ) -> None:
-    async with talk.client("ana", 0) as ana, talk.client("tom", 1) as tom:
+    """Clients stay, and see what the node answers to what was under way."""
+    async with talk.client("ana", 0, timing=Timing()) as ana, talk.client("tom", 1, timing=Timing()) as tom:
         await ana.subscribe(talk.room)
         await tom.subscribe(talk.room)
         async with Chatter(ana, talk.room) as one, Chatter(tom, talk.room) as two:
-            await one.until_acked(40)
-            await two.until_acked(40)
+            await one.until_acked(25)
+            await two.until_acked(25)
             await cluster.servers["nats-server"].kill()
             await asyncio.sleep(1.0)
             await cluster.servers["nats-server"].start()
-            await one.until_acked(40)
-            await two.until_acked(40)
+            await one.until_acked(25)
+            await two.until_acked(25)
         verdict = await talk.keep(ana, tom)
         assert verdict.acked == verdict.sent
 
 
 async def test_a_paused_nats_server_costs_nothing_that_was_acked(talk: Talk, cluster: LocalCluster) -> None:
     """Longer than a publish waits: what was stuck comes out when it goes on."""
-    async with talk.client("ana", 0) as ana, talk.client("tom", 1) as tom:
+    async with talk.client("ana", 0, timing=Timing()) as ana, talk.client("tom", 1, timing=Timing()) as tom:
         await ana.subscribe(talk.room)
         await tom.subscribe(talk.room)
         async with Chatter(ana, talk.room) as one, Chatter(tom, talk.room) as two:
-            await one.until_acked(40)
+            await one.until_acked(25)
             cluster.servers["nats-server"].pause()
             await asyncio.sleep(7.0)
             cluster.servers["nats-server"].resume()
-            await one.until_acked(40)
-            await two.until_acked(40)
+            await one.until_acked(25)
+            await two.until_acked(25)
         verdict = await talk.keep(ana, tom)
         assert verdict.acked == verdict.sent
 
@@ -100,11 +103,11 @@ async def test_a_node_that_is_told_to_stop_loses_nobody_and_nothing(talk: Talk, 
         await ana.subscribe(talk.room)
         await tom.subscribe(talk.room)
         async with Chatter(ana, talk.room) as one, Chatter(tom, talk.room) as two:
-            await one.until_acked(40)
+            await one.until_acked(25)
             await cluster.node(0).stop()
-            await one.until_acked(40)
+            await one.until_acked(25)
             await cluster.node(0).start()
-            await two.until_acked(40)
+            await two.until_acked(25)
         verdict = await talk.keep(ana, tom)
         assert verdict.acked == verdict.sent
 
@@ -115,12 +118,12 @@ async def test_a_node_that_is_paused_is_left_and_wakes_up_to_nothing_false(talk:
         await ana.subscribe(talk.room)
         await tom.subscribe(talk.room)
         async with Chatter(ana, talk.room) as one, Chatter(tom, talk.room) as two:
-            await one.until_acked(40)
+            await one.until_acked(25)
             cluster.node(0).pause()
-            await one.until_acked(40)
+            await one.until_acked(25)
             cluster.node(0).resume()
-            await one.until_acked(40)
-            await two.until_acked(40)
+            await one.until_acked(25)
+            await two.until_acked(25)
         verdict = await talk.keep(ana, tom)
         assert verdict.acked == verdict.sent
 
@@ -140,3 +143,56 @@ async def test_clients_that_die_while_sending_leave_each_message_once_or_not_at_
                 await ana.client.close()
         verdict = await talk.keep(tom)
         assert verdict.unknown > 0
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_a_mix_of_faults_breaks_no_promise(talk: Talk, cluster: LocalCluster, seed: int) -> None:
+    chance = random.Random(seed)
+    async with talk.client("ana", 0) as ana, talk.client("bob", 1) as bob, talk.client("tom", 0) as tom:
+        everybody = (ana, bob, tom)
+        for watched in everybody:
+            await watched.subscribe(talk.room)
+        async with Chatter(ana, talk.room) as one, Chatter(bob, talk.room) as two, Chatter(tom, talk.room):
+            for _ in range(8):
+                await FAULTS[chance.choice(sorted(FAULTS))](
+                    cluster, chance.choice(everybody), talk, chance.randrange(2)
+                )
+                await asyncio.sleep(chance.uniform(0.0, 0.3))
+            await one.until_acked(10)
+            await two.until_acked(10)
+        verdict = await talk.keep(*everybody)
+        assert verdict.acked == verdict.sent
+
+
+async def cut(_cluster: LocalCluster, watched: Watched, _talk: Talk, _node: int) -> None:
+    socket = watched.client._socket
+    if socket is not None:
+        socket.transport.abort()
+
+
+async def subscribe_again(_cluster: LocalCluster, watched: Watched, talk: Talk, _node: int) -> None:
+    await watched.subscribe(talk.room, limit=10)
+
+
+async def look_back(_cluster: LocalCluster, watched: Watched, talk: Talk, _node: int) -> None:
+    await watched.whole_history(talk.room)
+
+
+async def kill_a_node(cluster: LocalCluster, _watched: Watched, _talk: Talk, node: int) -> None:
+    await cluster.kill_node(node)
+    await cluster.start_node(node)
+
+
+async def kill_the_worker(cluster: LocalCluster, _watched: Watched, _talk: Talk, _node: int) -> None:
+    await cluster.servers["worker"].restart()
+
+
+async def pause_nats(cluster: LocalCluster, _watched: Watched, _talk: Talk, _node: int) -> None:
+    cluster.servers["nats-server"].pause()
+    await asyncio.sleep(1.5)
+    cluster.servers["nats-server"].resume()
+
+
+FAULTS = {
+    fault.__name__: fault for fault in (cut, subscribe_again, look_back, kill_a_node, kill_the_worker, pause_nats)
+}
