@@ -1,0 +1,85 @@
+"""Secrets: which are drawn once, and what nodes and workers are given to reach NATS and MongoDB."""
+
+import base64
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote
+
+from msgspec import Struct
+
+from chatoperator.objects import Object
+from chatoperator.plan.naming import MONGODB_PORT, NATS_PORT, child, member_hosts, metadata
+from chatoperator.spec import ChatCluster
+
+REPLICA_SET: Final = "chat"
+NATS_ROUTE: Final = "nats-route"
+NATS_SYSTEM: Final = "nats-system"
+MONGODB_KEYFILE: Final = "mongodb-keyfile"
+DRAWN: Final = ("nats-node", "nats-worker", NATS_ROUTE, NATS_SYSTEM, MONGODB_KEYFILE, "mongodb-node", "mongodb-worker")
+"""Keys of the one Secret whose values are drawn: once, and never written again."""
+
+
+class Draw(Struct, frozen=True):
+    """A Secret to be created with random values; one that exists only gets the keys that it lacks."""
+
+    metadata: Object
+    keys: tuple[str, ...]
+
+
+def credentials_name(cluster: ChatCluster) -> str:
+    return child(cluster, "credentials")
+
+
+def draw(cluster: ChatCluster, known: Mapping[str, str]) -> Draw | None:
+    """What has to be drawn before anything else can be planned; None once all is there."""
+    missing = tuple(key for key in DRAWN if key not in known)
+    if not missing:
+        return None
+    return Draw(metadata(cluster, credentials_name(cluster), "credentials"), missing)
+
+
+def access_secret(cluster: ChatCluster, role: str, known: Mapping[str, str]) -> Object | None:
+    """The Secret that a node or a worker reads; None where the person who runs both datastores has made them."""
+    data: dict[str, str] = {}
+    if cluster.spec.nats.managed is not None:
+        data["nats-url"] = nats_url(cluster, role, known[f"nats-{role}"])
+    if cluster.spec.mongodb.managed is not None:
+        data["mongodb-uri"] = mongodb_uri(cluster, role, known[f"mongodb-{role}"])
+    if not data:
+        return None
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata(cluster, child(cluster, f"{role}-access"), role),
+        "type": "Opaque",
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
+    }
+
+
+def access_files(cluster: ChatCluster, role: str) -> tuple[Object, Object]:
+    """Where a pod finds its two URLs: projected sources, for NATS and for MongoDB."""
+    own = child(cluster, f"{role}-access")
+    nats, mongodb = cluster.spec.nats.external, cluster.spec.mongodb.external
+    return (
+        _source(nats.secret if nats else own, f"{role}-url" if nats else "nats-url", "nats-url"),
+        _source(mongodb.secret if mongodb else own, f"{role}-uri" if mongodb else "mongodb-uri", "mongodb-uri"),
+    )
+
+
+def _source(secret: str, key: str, path: str) -> Object:
+    return {"secret": {"name": secret, "items": [{"key": key, "path": path}]}}
+
+
+def nats_url(cluster: ChatCluster, user: str, password: str) -> str:
+    managed = cluster.spec.nats.managed
+    hosts = member_hosts(cluster, "nats", managed.replicas if managed else 0)
+    return ",".join(f"nats://{user}:{quote(password, safe='')}@{host}:{NATS_PORT}" for host in hosts)
+
+
+def mongodb_uri(cluster: ChatCluster, user: str, password: str) -> str:
+    managed = cluster.spec.mongodb.managed
+    hosts = ",".join(
+        f"{host}:{MONGODB_PORT}" for host in member_hosts(cluster, "mongodb", managed.replicas if managed else 0)
+    )
+    database = cluster.spec.mongodb.database
+    return f"mongodb://{user}:{quote(password, safe='')}@{hosts}/?replicaSet={REPLICA_SET}&authSource={quote(database)}"

@@ -1,0 +1,119 @@
+"""``plan``: the whole decision of one visit."""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from chatoperator.objects import Object, Ref, ref
+from chatoperator.plan import access, chat, mongodb, nats, policies
+from chatoperator.plan.exposure import Exposed, expose
+from chatoperator.plan.mongodb import Initiate, MongoStep, MongoView, PutUsers, Reconfigure
+from chatoperator.plan.naming import PAUSED, child
+from chatoperator.plan.observed import ClusterStatus, Decision, Observed
+from chatoperator.plan.scale import Scale, decide
+from chatoperator.plan.status import report, stamp
+from chatoperator.spec import ChatCluster
+
+NODES = "apps/v1", "Deployment"
+
+
+class Desired(Struct, frozen=True):
+    """What one visit is to bring about, in this order; what does not differ from what is there is not written."""
+
+    status: ClusterStatus
+    draw: access.Draw | None = None
+    objects: tuple[Object, ...] = ()
+    """Applied by the workload's field manager."""
+    scale: tuple[Ref, int] | None = None
+    """Applied by the autoscaler's field manager, once the object is there."""
+    mongodb: MongoStep | None = None
+    prune: bool = False
+    """Whether objects of ours that are not in ``objects`` go."""
+
+    @property
+    def refs(self) -> frozenset[Ref]:
+        return frozenset(ref(thing) for thing in self.objects)
+
+
+def plan(cluster: ChatCluster, observed: Observed, now: datetime) -> Desired:
+    """Deterministic; the same input gives the same objects, and what is there as planned leaves nothing to do."""
+    node = observed.workloads.get("node")
+    scale = decide(cluster, node.desired if node else None)
+    exposed = expose(cluster, observed.gateway)
+    step = _mongodb_step(cluster, observed)
+    decisions = _decisions(observed, now, scale, step)
+    status = report(cluster, observed, now, scale=scale, exposed=exposed, decisions=decisions)
+    if cluster.metadata.annotations.get(PAUSED) == "all":
+        status = report(cluster, observed, now, scale=scale, exposed=exposed, decisions=())
+        return Desired(status)
+    draw = None if _all_external(cluster) else access.draw(cluster, observed.credentials)
+    if draw is not None:
+        return Desired(status, draw=draw)
+    return Desired(
+        status,
+        objects=_objects(cluster, observed, exposed),
+        scale=(Ref(*NODES, child(cluster, "node")), scale.replicas),
+        mongodb=step,
+        prune=True,
+    )
+
+
+def _all_external(cluster: ChatCluster) -> bool:
+    return cluster.spec.nats.managed is None and cluster.spec.mongodb.managed is None
+
+
+def _objects(cluster: ChatCluster, observed: Observed, exposed: Exposed) -> tuple[Object, ...]:
+    """Identities, policies and configuration first, so that pods find what they start with."""
+    image = cluster.spec.image.reference or observed.image
+    here = policies.components(cluster)
+    objects: list[Object] = [policies.service_account(cluster, component) for component in here]
+    objects += policies.network_policies(cluster)
+    objects += [policies.disruption_budget(cluster, component) for component in here]
+    if cluster.spec.nats.managed is not None:
+        objects += [
+            nats.config_map(cluster, cluster.spec.nats.managed),
+            nats.service(cluster),
+            nats.stateful_set(cluster, cluster.spec.nats.managed),
+        ]
+    if cluster.spec.mongodb.managed is not None:
+        replicas = mongodb.running_members(cluster.spec.mongodb.managed, observed.mongodb)
+        objects += [
+            mongodb.service(cluster),
+            mongodb.stateful_set(cluster, cluster.spec.mongodb.managed, replicas),
+        ]
+    roles: tuple[chat.Role, chat.Role] = ("worker", "node")
+    for role in roles:
+        secret = access.access_secret(cluster, role, observed.credentials)
+        objects += [secret] if secret is not None else []
+        objects += [chat.config_map(cluster, role), chat.deployment(cluster, role, image, secret)]
+    return (*objects, chat.service(cluster), *exposed.objects)
+
+
+def _mongodb_step(cluster: ChatCluster, observed: Observed) -> MongoStep | None:
+    managed = cluster.spec.mongodb.managed
+    if managed is None or observed.mongodb is None:
+        return None
+    return mongodb.next_step(cluster, managed, observed.mongodb)
+
+
+def _decisions(observed: Observed, now: datetime, scale: Scale, step: MongoStep | None) -> tuple[Decision, ...]:
+    """Newest first."""
+    time = stamp(now)
+    decisions: list[Decision] = []
+    before = observed.status.nodes.desired
+    if before and before != scale.replicas:
+        decisions.append(Decision(time, f"nodes {before} → {scale.replicas}", scale.why))
+    if step is not None:
+        decisions.append(Decision(time, *_words(step, observed.mongodb or MongoView())))
+    return tuple(decisions)
+
+
+def _words(step: MongoStep, view: MongoView) -> tuple[str, str]:
+    match step:
+        case Initiate(members):
+            return f"initiate MongoDB with {len(members)} members", "all of them answer and none has a configuration"
+        case PutUsers():
+            return "make MongoDB's users", "nodes and workers need them to get in"
+        case Reconfigure(members, force):
+            what = f"reconfigure MongoDB from {len(view.members)} to {len(members)} members"
+            return what, "forced by annotation" if force else "one vote at a time"

@@ -1,0 +1,121 @@
+"""What was seen of one cluster: the only input of ``plan`` beside the spec and the time."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from chatoperator.plan.exposure import GatewaySupport
+from chatoperator.plan.mongodb import MongoView
+
+
+class Workload(Struct, frozen=True):
+    """A Deployment or StatefulSet, as its controller reports it."""
+
+    desired: int = 0
+    running: int = 0
+    updated: int = 0
+    ready: int = 0
+    seen: bool = True
+    """Whether its controller has seen the object's latest generation."""
+
+    @property
+    def settled(self) -> bool:
+        return self.seen and self.running == self.updated == self.ready == self.desired
+
+
+class NodeSample(Struct, frozen=True):
+    """What one node said of itself at its last answer."""
+
+    pod: str
+    """The pod's UID."""
+    connections: int
+    draining: bool = False
+
+
+class RouteView(Struct, frozen=True):
+    """Whether somebody has taken up the route or Ingress."""
+
+    accepted: bool
+    message: str = ""
+
+
+Status = Literal["True", "False", "Unknown"]
+
+
+class Condition(Struct, frozen=True, rename="camel"):
+    type: str
+    status: Status
+    reason: str
+    message: str
+    last_transition_time: str = ""
+    observed_generation: int = 0
+
+
+class Decision(Struct, frozen=True):
+    """Something that the operator did and that a person may ask about."""
+
+    time: str
+    what: str
+    why: str
+
+
+class NodeCounts(Struct, frozen=True, rename="camel"):
+    desired: int = 0
+    running: int = 0
+    ready: int = 0
+    updated: int = 0
+    summary: str = ""
+    reason: str = ""
+
+
+class WorkerCounts(Struct, frozen=True):
+    desired: int = 0
+    ready: int = 0
+
+
+class Endpoints(Struct, frozen=True):
+    service: str = ""
+    url: str = ""
+
+
+class Versions(Struct, frozen=True):
+    operator: str = ""
+    image: str = ""
+    nats: str = ""
+    mongodb: str = ""
+
+
+class ClusterStatus(Struct, frozen=True, rename="camel"):
+    """``status`` of a ChatCluster."""
+
+    conditions: tuple[Condition, ...] = ()
+    observed_generation: int = 0
+    connections: int = 0
+    selector: str = ""
+    nodes: NodeCounts = NodeCounts()
+    workers: WorkerCounts = WorkerCounts()
+    endpoints: Endpoints = Endpoints()
+    versions: Versions = Versions()
+    decisions: tuple[Decision, ...] = ()
+
+    def condition(self, kind: str) -> Condition | None:
+        return next((each for each in self.conditions if each.type == kind), None)
+
+
+class Observed(Struct, frozen=True):
+    image: str
+    """The image that the operator runs from; nodes run it unless the spec names another."""
+    operator: str = ""
+    """The operator's version."""
+    credentials: Mapping[str, str] = {}
+    """What the drawn Secret holds, decoded."""
+    workloads: Mapping[str, Workload] = {}
+    """By component; absent where there is none."""
+    mongodb: MongoView | None = None
+    """None while nobody was asked."""
+    gateway: GatewaySupport = GatewaySupport()
+    route: RouteView | None = None
+    samples: tuple[NodeSample, ...] = ()
+    status: ClusterStatus = ClusterStatus()
+    """What the last visit wrote."""

@@ -1,0 +1,197 @@
+"""``status``: what is true now, in words for people and as conditions for machines."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+from chatoperator.plan.exposure import Exposed
+from chatoperator.plan.naming import PAUSED, selector, selector_text
+from chatoperator.plan.observed import (
+    ClusterStatus,
+    Condition,
+    Decision,
+    Endpoints,
+    NodeCounts,
+    Observed,
+    Status,
+    Versions,
+    WorkerCounts,
+    Workload,
+)
+from chatoperator.plan.scale import Scale
+from chatoperator.spec import ChatCluster
+
+KEPT_DECISIONS: Final = 10
+_Say = Callable[[str, bool | None, str, str], Condition]
+
+
+def stamp(now: datetime) -> str:
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def report(
+    cluster: ChatCluster,
+    observed: Observed,
+    now: datetime,
+    *,
+    scale: Scale,
+    exposed: Exposed,
+    decisions: Sequence[Decision],
+) -> ClusterStatus:
+    """The status as of this visit; equal to the last one where nothing changed."""
+    node = observed.workloads.get("node", Workload())
+    worker = observed.workloads.get("worker", Workload())
+    exposure = cluster.spec.exposure
+    scheme = "https" if exposure.type == "gateway" or exposure.tls_secret else "http"
+    nats, mongodb = cluster.spec.nats.managed, cluster.spec.mongodb.managed
+    return ClusterStatus(
+        conditions=_conditions(cluster, observed, now, scale, exposed),
+        observed_generation=cluster.metadata.generation,
+        connections=sum(sample.connections for sample in observed.samples),
+        selector=selector_text(selector(cluster, "node")),
+        nodes=NodeCounts(
+            desired=scale.replicas,
+            running=node.running,
+            ready=node.ready,
+            updated=node.updated,
+            summary=f"{node.ready}/{scale.replicas}",
+            reason=scale.why,
+        ),
+        workers=WorkerCounts(cluster.spec.workers.replicas, worker.ready),
+        endpoints=Endpoints(
+            service=f"{cluster.metadata.name}.{cluster.metadata.namespace}.svc:80",
+            url=f"{scheme}://{exposure.host}/" if exposure.host and exposure.type != "none" else "",
+        ),
+        versions=Versions(
+            observed.operator,
+            cluster.spec.image.reference or observed.image,
+            nats.image if nats else "external",
+            mongodb.image if mongodb else "external",
+        ),
+        decisions=(*decisions, *observed.status.decisions)[:KEPT_DECISIONS],
+    )
+
+
+def _conditions(
+    cluster: ChatCluster, observed: Observed, now: datetime, scale: Scale, exposed: Exposed
+) -> tuple[Condition, ...]:
+    def say(kind: str, holds: bool | None, reason: str, message: str) -> Condition:
+        status: Status = "Unknown" if holds is None else "True" if holds else "False"
+        before = observed.status.condition(kind)
+        since = before.last_transition_time if before and before.status == status else stamp(now)
+        return Condition(kind, status, reason, message, since, cluster.metadata.generation)
+
+    datastores = _datastores(cluster, observed, say)
+    entry = _entry(observed, exposed, say)
+    progressing = _progressing(cluster, observed, scale, say)
+    node = observed.workloads.get("node", Workload())
+    worker = observed.workloads.get("worker", Workload())
+    available = datastores.status == "True" and node.ready > 0 and worker.ready > 0
+    wanting = [
+        each.message
+        for each, good in ((datastores, "True"), (entry, "True"), (progressing, "False"))
+        if each.status != good
+    ]
+    running = {sample.pod for sample in observed.samples}
+    draining = sum(sample.draining for sample in observed.samples)
+    fresh = len(running) >= node.ready
+    return (
+        say(
+            "Ready", not wanting, "AsWanted" if not wanting else "NotAsWanted", "; ".join(wanting) or "all is as asked"
+        ),
+        say(
+            "Available",
+            available,
+            "Serving" if available else "NotServing",
+            f"{node.ready} nodes and {worker.ready} workers are ready",
+        ),
+        progressing,
+        say("Draining", draining > 0, "Draining" if draining else "Nothing", f"{draining} nodes are draining"),
+        say("ScalingActive", False, scale.mode, scale.why),
+        say("ScalingLimited", scale.limited, "Clamped" if scale.limited else "Within", scale.bounds),
+        say(
+            "MetricsFresh",
+            fresh,
+            "AllAnswer" if fresh else "SomeSilent",
+            f"{len(running)} of {node.ready} ready nodes told their connections",
+        ),
+        entry,
+        datastores,
+        _paused(cluster, say),
+    )
+
+
+def _datastores(cluster: ChatCluster, observed: Observed, say: _Say) -> Condition:
+    lacking: list[str] = []
+    single: list[str] = []
+    nats, mongodb = cluster.spec.nats.managed, cluster.spec.mongodb.managed
+    if nats is not None:
+        ready = observed.workloads.get("nats", Workload()).ready
+        if ready < nats.replicas:
+            lacking.append(f"{ready} of {nats.replicas} NATS servers are ready")
+        if nats.replicas == 1:
+            single.append("NATS")
+    if mongodb is not None:
+        view = observed.mongodb
+        healthy = len(view.healthy) if view else 0
+        if view is None or not view.initiated:
+            lacking.append("MongoDB's replica set is not initiated yet")
+        elif not view.primary:
+            lacking.append(f"MongoDB has no primary; {len(view.answering)} of {mongodb.replicas} members answer")
+        elif healthy < mongodb.replicas:
+            lacking.append(f"{healthy} of {mongodb.replicas} MongoDB members are healthy")
+        elif not view.users:
+            lacking.append("MongoDB's users are not made yet")
+        if mongodb.replicas == 1:
+            single.append("MongoDB")
+    if lacking:
+        return say("DatastoresReady", False, "Lacking", "; ".join(lacking))
+    if single:
+        words = f"ready, with one member of {' and '.join(single)}: what it loses is lost"
+        return say("DatastoresReady", True, "SingleMember", words)
+    external = [name for name, managed in (("NATS", nats), ("MongoDB", mongodb)) if managed is None]
+    words = f"{' and '.join(external)} are run by somebody else and not looked at" if external else "all are ready"
+    return say("DatastoresReady", True, "Ready", words)
+
+
+def _entry(observed: Observed, exposed: Exposed, say: _Say) -> Condition:
+    if not exposed.possible:
+        return say("ExposureAccepted", False, exposed.reason, exposed.message)
+    if not exposed.objects:
+        return say("ExposureAccepted", True, exposed.reason, exposed.message)
+    route = observed.route
+    if route is None:
+        return say("ExposureAccepted", None, "Waiting", f"{exposed.message}; nobody has taken it up yet")
+    reason = "Accepted" if route.accepted else "Refused"
+    words = f"{exposed.message}; {route.message}" if route.message else exposed.message
+    return say("ExposureAccepted", route.accepted, reason, words)
+
+
+def _progressing(cluster: ChatCluster, observed: Observed, scale: Scale, say: _Say) -> Condition:
+    wanted = {"node": scale.replicas, "worker": cluster.spec.workers.replicas}
+    if cluster.spec.nats.managed is not None:
+        wanted["nats"] = cluster.spec.nats.managed.replicas
+    if cluster.spec.mongodb.managed is not None:
+        wanted["mongodb"] = cluster.spec.mongodb.managed.replicas
+    moving = []
+    for component, replicas in wanted.items():
+        workload = observed.workloads.get(component)
+        if workload is None:
+            moving.append(f"{component} is not there yet")
+        elif not workload.settled or workload.desired != replicas:
+            moving.append(f"{component}: {workload.ready} ready and {workload.updated} up to date of {replicas} wanted")
+    if moving:
+        return say("Progressing", True, "Changing", "; ".join(moving))
+    return say("Progressing", False, "Settled", "every workload is as asked")
+
+
+def _paused(cluster: ChatCluster, say: _Say) -> Condition:
+    paused = cluster.metadata.annotations.get(PAUSED, "")
+    words = {
+        "all": "nothing is changed until the annotation is taken away",
+        "scale-in": "no node is taken away",
+        "scale-out": "no node is added",
+    }.get(paused)
+    if words is None:
+        return say("Paused", False, "Running", "the operator acts")
+    return say("Paused", True, "Annotation", f"{PAUSED}={paused}: {words}")

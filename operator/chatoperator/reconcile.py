@@ -1,0 +1,196 @@
+"""The loop: one task per ChatCluster, woken by events and by time, each visit seeing everything anew.
+
+An event only ever says "look again"; what is done follows from what is there (level-triggered), so that events may be
+lost, doubled or out of order.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from msgspec import Struct
+
+from chatoperator.apply import Applier
+from chatoperator.events import event, news
+from chatoperator.kube import ApiError, Kube
+from chatoperator.mongo import MongoRefused
+from chatoperator.objects import Json, Object, Ref, at, text
+from chatoperator.observe import Observer, last_status
+from chatoperator.plan.decide import plan
+from chatoperator.plan.observed import ClusterStatus, Condition
+from chatoperator.plan.status import stamp
+from chatoperator.spec import GROUP, KIND, VERSION, ChatCluster, InvalidSpec, parse
+
+logger = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+"""Namespace and name."""
+_VISIT_S: Final = 60.0
+_AT_ONCE: Final = 16
+_SETTLE_S: Final = 0.2
+"""Events come in bursts; one visit serves those of this long."""
+_SOON_S: Final = 2.0
+_BACKOFF_S: Final = 60.0
+
+
+class Rhythm(Struct, frozen=True):
+    """When a cluster is visited again without an event."""
+
+    resync_s: float = 45.0
+    soon_s: float = _SOON_S
+    """While something is under way."""
+
+
+class Reconciler:
+    """Owns the tasks; ``run`` ends them."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        observer: Observer,
+        applier: Applier,
+        *,
+        clock: Callable[[], float],
+        instance: str,
+        rhythm: Rhythm | None = None,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._kube = kube
+        self._observer = observer
+        self._applier = applier
+        self._clock = clock
+        self._wall = wall
+        self._instance = instance
+        self._rhythm = rhythm or Rhythm()
+        self._wakers: dict[Key, asyncio.Event] = {}
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._last: dict[Key, float] = {}
+        self.writes = 0
+        self.visits = 0
+
+    def wake(self, key: Key) -> None:
+        """Look at this cluster again soon; begins to care for it if it is new."""
+        self._wakers.setdefault(key, asyncio.Event()).set()
+        if key not in self._tasks:
+            self._last[key] = self._clock()
+            task = asyncio.create_task(self._care(key), name=f"care for {key[0]}/{key[1]}")
+            self._tasks[key] = task
+            task.add_done_callback(lambda _: self._forget(key))
+
+    def _forget(self, key: Key) -> None:
+        for table in (self._tasks, self._wakers, self._last):
+            table.pop(key, None)
+
+    @property
+    def oldest_visit_s(self) -> float:
+        """How long ago the cluster that waits longest was last visited with success; 0 without clusters."""
+        now = self._clock()
+        return max((now - last for last in self._last.values()), default=0.0)
+
+    @property
+    def clusters(self) -> int:
+        return len(self._tasks)
+
+    async def stop(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _care(self, key: Key) -> None:
+        waker = self._wakers[key]
+        failures = 0
+        while True:
+            waker.clear()
+            try:
+                async with self._gate, asyncio.timeout(_VISIT_S):
+                    delay = await self.visit(key)
+            except (ApiError, MongoRefused, TimeoutError) as error:
+                failures += 1
+                delay = min(_BACKOFF_S, 2.0 ** min(failures, 6)) * random.uniform(0.8, 1.2)  # noqa: S311  spread
+                logger.warning("%s/%s: %r; again in %.0f s", *key, error, delay)
+            else:
+                failures = 0
+                if delay is None:
+                    return
+                self._last[key] = self._clock()
+            await _either(waker, delay)
+            await asyncio.sleep(_SETTLE_S)
+
+    async def visit(self, key: Key) -> float | None:
+        """See, plan, bring about, tell. Seconds until the next visit; None when the cluster is gone."""
+        namespace, name = key
+        self.visits += 1
+        resource = await self._kube.get(Ref(f"{GROUP}/{VERSION}", KIND, name), namespace)
+        if resource is None or at(resource, "metadata", "deletionTimestamp") is not None:
+            return None
+        before = last_status(at(resource, "status"))
+        try:
+            cluster = parse(resource)
+        except InvalidSpec as error:
+            await self._complain(resource, before, error)
+            return self._rhythm.resync_s
+        seen = await self._observer.see(cluster, at(resource, "status"))
+        desired = plan(cluster, seen.observed, self._wall())
+        written = await self._applier.tell(cluster, desired.status, before)
+        for told in news(before, desired.status):
+            written += 1
+            unique = secrets.token_hex(8)
+            await self._kube.create(event(cluster, told, self._wall(), unique, self._instance))
+        done = await self._applier.bring(
+            cluster, desired, seen.live, view=seen.observed.mongodb, credentials=seen.observed.credentials
+        )
+        for words in done.refused:
+            logger.error("%s/%s: refused: %s", namespace, name, words)
+        self.writes += written + done.writes
+        if done.writes:
+            logger.info("%s/%s: %d writes", namespace, name, done.writes)
+        return self._delay(desired.status, done.writes)
+
+    def _delay(self, status: ClusterStatus, writes: int) -> float:
+        ready = status.condition("Ready")
+        if writes or ready is None or ready.status != "True":
+            return self._rhythm.soon_s
+        return self._rhythm.resync_s * random.uniform(0.9, 1.1)  # noqa: S311  spread
+
+    async def _complain(self, resource: Object, before: ClusterStatus, error: InvalidSpec) -> None:
+        """Only a spec that came past the API server's rules gets here: its status says what is wrong."""
+        now = self._wall()
+        generation = at(resource, "metadata", "generation")
+        was = before.condition("Ready")
+        since = was.last_transition_time if was and was.status == "False" else stamp(now)
+        condition = Condition(
+            "Ready", "False", "InvalidSpec", str(error), since, generation if isinstance(generation, int) else 0
+        )
+        kept = [each for each in before.conditions if each.type != "Ready"]
+        status: Json = {
+            "conditions": [_condition(each) for each in (condition, *kept)],
+            "observedGeneration": generation,
+        }
+        if was != condition:
+            where = Ref(f"{GROUP}/{VERSION}", KIND, text(resource, "metadata", "name"))
+            await self._kube.merge_status(where, text(resource, "metadata", "namespace"), {"status": status})
+
+
+def _condition(condition: Condition) -> Object:
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "lastTransitionTime": condition.last_transition_time,
+        "observedGeneration": condition.observed_generation,
+    }
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
