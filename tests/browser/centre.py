@@ -65,6 +65,7 @@ class Cable:
         self._target = (host, port)
         self._cut = False
         self._sockets: set[asyncio.StreamWriter] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self._flows: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -78,9 +79,9 @@ class Cable:
             yield cable
         finally:
             cable._server.close()
-            for flow in cable._flows:
-                flow.cancel()
-            await asyncio.gather(*cable._flows, return_exceptions=True)
+            for writer in cable._writers:
+                writer.transport.abort()
+            await asyncio.gather(*cable._flows)
 
     @property
     def url(self) -> str:
@@ -100,12 +101,14 @@ class Cable:
         task = asyncio.current_task()
         assert task is not None
         self._flows.add(task)
+        self._writers.add(writer)
         try:
             await self._carry(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             writer.transport.abort()
         finally:
             self._sockets.discard(writer)
+            self._writers.discard(writer)
             self._flows.discard(task)
             writer.close()
 

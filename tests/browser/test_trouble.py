@@ -107,8 +107,8 @@ async def test_without_connection_messages_wait_and_leave_when_it_is_back(
         await amina.line("Trois, non").get_by_role("button", name="Supprimer").click()
         await claire.say("Entre-temps")
         await amina.picture("offline")
-        cable.mend()
         await amina.banner.get_by_role("button", name="Réessayer maintenant").click()
+        cable.mend()
         await expect(amina.banner).to_have_count(0)
         for person in (claire, amina):
             await person.sees_in_order("Entre-temps", "Un", "Deux")

@@ -33,14 +33,36 @@ describe("a message on its way", () => {
     expect(world.room.timeline.map((each) => each.text)).toEqual(["Bonjour"]);
   });
 
-  it("needs no ack once its event was seen", () => {
+  it("is sent once its event was seen, though the ack is still to come", () => {
     const world = World.following();
     const id = world.write("Bonjour");
     world.hear(event("message", 101, { text: "Bonjour", sender: ME, id }));
-    expect(world.room.outbox).toEqual([]);
     expect(world.effects).toContainEqual({ do: "drop", id });
+    expect(marks(world)).toEqual(["sent"]);
     world.hear({ type: "ack", id, room: ROOM, epoch: 1, seq: 101, ts: 1 });
+    expect(world.room.outbox).toEqual([]);
     expect(linesOf(world.room, ME)).toHaveLength(1);
+  });
+
+  it("goes again after a refusal though its event was seen, for a node lets nothing pass before it", () => {
+    const world = World.following();
+    const id = world.write("Bonjour");
+    world.close(1006);
+    world.act({ type: "connectNow" });
+    world.welcome();
+    world.hear({ type: "event", kind: "subscribed", room: ROOM, recovered: true, cursor: "1-100-0" });
+    world.refuse(id, "unavailable", true);
+    world.hear(event("message", 101, { text: "Bonjour", sender: ME, id }));
+    expect(marks(world)).toEqual(["sent"]);
+    expect(world.ring(`outbox ${ROOM}`)).toMatchObject([{ id, again: true }]);
+  });
+
+  it("does not go again over a new connection once its event was seen", () => {
+    const world = World.following();
+    const id = world.write("Bonjour");
+    world.hear(event("message", 101, { text: "Bonjour", sender: ME, id }));
+    world.close(1006);
+    expect(world.room.outbox).toEqual([]);
   });
 
   it("keeps its key from pending to stored", () => {
@@ -48,7 +70,7 @@ describe("a message on its way", () => {
     const id = world.write("Bonjour");
     const before = linesOf(world.room, ME)[0]?.key;
     world.hear(event("message", 101, { text: "Bonjour", sender: ME, id }));
-    expect(linesOf(world.room, ME)[0]?.key).toBe(before);
+    expect(linesOf(world.room, ME).map((line) => line.key)).toEqual([before]);
   });
 
   it("waits while nobody is connected", () => {
@@ -82,6 +104,19 @@ describe("a message on its way", () => {
     expect(world.frames("send")).toHaveLength(0);
     world.act({ type: "roomsListed", rooms: [{ room: ROOM, kind: "course", title: "Python", closed: false, role: "learner", last_ts: 0, unread: 0 }] });
     expect(world.last("send")).toMatchObject({ id, text: "Bonjour", again: true });
+  });
+});
+
+describe("a page that holds the message before its ack", () => {
+  it("leaves one line and nothing to wait for", () => {
+    const world = World.following();
+    const id = world.write("Bonjour");
+    const messages = [message(101, { sender: ME, id, text: "Bonjour" })];
+    world.hear({ type: "event", kind: "subscribed", room: ROOM, recovered: false, cursor: "1-101-0", messages });
+    expect(marks(world)).toEqual(["sent"]);
+    world.hear({ type: "ack", id, room: ROOM, epoch: 1, seq: 101, ts: 1 });
+    expect(world.room.outbox).toEqual([]);
+    expect(marks(world)).toEqual(["sent"]);
   });
 });
 

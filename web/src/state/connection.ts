@@ -5,7 +5,7 @@ import type { Reconnect, Welcome } from "../protocol/frames";
 import { backoff } from "./backoff";
 import { followMore } from "./following";
 import type { Room } from "./model";
-import { pumpAll } from "./outbox";
+import { pumpAll, withoutFlights } from "./outbox";
 import type { Turn } from "./turn";
 
 export const GREETING_MS = 10_000;
@@ -191,6 +191,6 @@ function withoutSocket(room: Room): Room {
     typing: {},
     typedAt: 0,
     paused: false,
-    outbox: room.outbox.map((entry) => (entry.stage === "flying" ? { ...entry, stage: "queued" } : entry)),
+    outbox: withoutFlights(room.outbox),
   };
 }

@@ -80,7 +80,7 @@ function replacePage(turn: Turn, roomId: string, answer: Subscribed): void {
     quotes: {},
   });
   for (const message of answer.messages ?? []) {
-    if (message.sender === turn.state.me.user) settleOwn(turn, roomId, message.id);
+    if (message.sender === turn.state.me.user) settleOwn(turn, roomId, message.id, message);
   }
   const room = turn.room(roomId);
   if (room !== null) settlePage(turn, room);
@@ -129,7 +129,7 @@ export function eventArrived(turn: Turn, event: StoredEvent): void {
   }
   const at = { epoch: event.epoch, seq: event.seq };
   turn.setRoom(room.id, { ...folded(room, event), cursor: event.cursor, last: at, gapAt: null });
-  if (event.sender === turn.state.me.user) settleOwn(turn, room.id, event.id);
+  if (event.sender === turn.state.me.user) settleOwn(turn, room.id, event.id, at);
   settle(turn, room.id, at);
   if (event.kind === "member") memberChanged(turn, room.id, event.change);
 }

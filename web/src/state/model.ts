@@ -58,7 +58,7 @@ export interface Entry {
   /** Retryable refusals in a row. */
   readonly refusals: number;
   readonly problem: ErrorCode | null;
-  /** Where it is stored, once acked. */
+  /** Where it is stored, known by the ack or by the event, whichever came first. */
   readonly at: Position | null;
 }
 

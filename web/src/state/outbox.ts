@@ -9,7 +9,7 @@ import { errorCode } from "../protocol/codes";
 import type { Ack, CommandFrame, Position, Refusal, StoredCommand } from "../protocol/frames";
 import { backoff } from "./backoff";
 import type { Entry, Room } from "./model";
-import { comparePositions } from "./positions";
+import { comparePositions, isAfter } from "./positions";
 import type { Turn } from "./turn";
 
 /** Commands of one room that wait for their reply at the same time. */
@@ -82,7 +82,8 @@ export function stored(turn: Turn, roomId: string, ack: Ack): void {
   if (room !== null && entry !== null && ack.epoch !== undefined && ack.seq !== undefined) {
     const at = { epoch: ack.epoch, seq: ack.seq };
     turn.emit({ do: "drop", id: entry.id });
-    turn.setEntry(roomId, entry.id, { stage: "sent", at, problem: null, refusals: 0 });
+    if (entry.at === null) turn.setEntry(roomId, entry.id, { stage: "sent", at, problem: null, refusals: 0 });
+    else keepOnly(turn, roomId, (held) => held.id !== entry.id);
     if (room.last !== null) settle(turn, roomId, room.last);
   }
   pump(turn, roomId);
@@ -98,6 +99,8 @@ export function refused(turn: Turn, roomId: string, refusal: Refusal): void {
     pause(turn, roomId, refusal.retry_after, refusals);
   } else if (code === "id_reused") {
     renew(turn, roomId, entry);
+  } else if (entry.at !== null) {
+    keepOnly(turn, roomId, (held) => held.id !== entry.id);
   } else {
     const failed: Entry = { ...entry, stage: "failed", problem: code, refusals: 0 };
     turn.setEntry(roomId, entry.id, failed);
@@ -156,21 +159,34 @@ export function discard(turn: Turn, roomId: string, id: string): void {
 
 /** The room's events have come to `last`: what was acked up to there is in the timeline now. */
 export function settle(turn: Turn, roomId: string, last: Position): void {
-  keepOnly(turn, roomId, (entry) => entry.at === null || comparePositions(entry.at, last) > 0);
+  keepOnly(turn, roomId, (entry) => entry.stage !== "sent" || isAfter(entry.at ?? last, last));
 }
 
-/** The stored event of this command was seen: it needs no ack any more. */
-export function settleOwn(turn: Turn, roomId: string, id: string): void {
-  if (find(turn, roomId, id) === null) return;
-  keepOnly(turn, roomId, (entry) => entry.id !== id);
+/**
+ * The stored event of this command was seen. A reply that is still to come is waited for all the same: a node that has
+ * refused the command lets no later one pass until it has come again.
+ */
+export function settleOwn(turn: Turn, roomId: string, id: string, at: Position): void {
+  const entry = find(turn, roomId, id);
+  if (entry === null) return;
   turn.emit({ do: "drop", id });
+  const owed = entry.stage === "flying" || (entry.stage === "queued" && entry.problem !== null);
+  if (owed) turn.setEntry(roomId, id, { at });
+  else keepOnly(turn, roomId, (held) => held.id !== id);
+}
+
+/** The connection is lost: what was under way goes again, save what is known to be stored. */
+export function withoutFlights(outbox: readonly Entry[]): readonly Entry[] {
+  return outbox
+    .filter((entry) => entry.stage === "sent" || entry.at === null)
+    .map((entry) => (entry.stage === "flying" ? { ...entry, stage: "queued" } : entry));
 }
 
 /** A page has replaced the timeline: it holds what was acked before, save messages that are newer than its end. */
 export function settlePage(turn: Turn, room: Room): void {
   const newest = room.timeline.at(-1);
   keepOnly(turn, room.id, (entry) => {
-    if (entry.at === null) return true;
+    if (entry.stage !== "sent" || entry.at === null) return true;
     return entry.command.type === "send" && (newest === undefined || comparePositions(entry.at, newest) > 0);
   });
 }

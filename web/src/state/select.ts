@@ -59,7 +59,7 @@ function lineOf(message: Message, amendments: readonly Entry[], me: string): Lin
     const { command } = entry;
     if (command.type === "send" || !samePosition(command.target, message)) continue;
     if (entry.stage !== "failed") shown = wished(shown, entry, me);
-    if (entry.stage !== "sent") last = entry;
+    if (entry.at === null) last = entry;
   }
   return { key, message: shown, mark: last === null ? "sent" : markOf(last), entry: last, stored: true };
 }
@@ -81,7 +81,9 @@ function wished(message: Message, entry: Entry, me: string): Message {
 
 function pendingLine(entry: Entry, me: string): Line | null {
   const { command } = entry;
-  if (command.type !== "send") return null;
+  // Where the event was seen before the ack, the message is in the timeline already.
+  const shown = entry.at !== null && entry.stage !== "sent";
+  if (command.type !== "send" || shown) return null;
   const message: Message = {
     room: entry.room,
     epoch: entry.at?.epoch ?? 0,
