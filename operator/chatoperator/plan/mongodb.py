@@ -13,7 +13,9 @@ from chatoperator.plan import access, datastores, pods
 from chatoperator.plan.naming import FORCE_RECONFIG, MONGODB_PORT, child, member_hosts
 from chatoperator.spec import ChatCluster, ManagedMongodb
 
-_KEYFILE: Final = "/etc/mongodb/keyfile"
+_KEYFILE: Final = "/keys/keyfile"
+_COPY: Final = f"cp -f /etc/mongodb/keyfile {_KEYFILE} && chmod 0400 {_KEYFILE}"
+"""mongod takes a key that its own user alone can read, which the files of a Secret are not."""
 
 
 class Member(Struct, frozen=True):
@@ -114,17 +116,28 @@ def stateful_set(cluster: ChatCluster, managed: ManagedMongodb, replicas: int) -
         volumeMounts=[
             pods.TMP_MOUNT,
             {"name": "data", "mountPath": "/data/db"},
-            {"name": "keyfile", "mountPath": "/etc/mongodb", "readOnly": True},
+            {"name": "own-key", "mountPath": "/keys", "readOnly": True},
         ],
     )
     key = pods.file_volume(
         "keyfile", secret=access.credentials_name(cluster), files={access.MONGODB_KEYFILE: "keyfile"}
     )
+    copy = pods.container(
+        "keyfile",
+        managed.image,
+        cluster.spec.image.pull_policy,
+        command=["sh", "-c", _COPY],
+        volumeMounts=[
+            {"name": "keyfile", "mountPath": "/etc/mongodb", "readOnly": True},
+            {"name": "own-key", "mountPath": "/keys"},
+        ],
+    )
     template = pods.template(
         cluster,
         "mongodb",
         main,
-        volumes=[pods.TMP, key],
+        before=copy,
+        volumes=[pods.TMP, key, {"name": "own-key", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}],
         configuration=pods.checksum(child(cluster, "mongodb")),
         grace_s=60,
         over="Zone",

@@ -72,10 +72,7 @@ cluster {{
 
 def configuration(cluster: ChatCluster, managed: ManagedNats) -> str:
     """The servers' file. Passwords come from the environment, so that it is no secret."""
-    routes = "\n".join(
-        f"    nats://route:$NATS_ROUTE@{host}:{_ROUTES_PORT}"
-        for host in member_hosts(cluster, "nats", managed.replicas)
-    )
+    routes = "\n".join(f"    $NATS_ROUTE_{ordinal}" for ordinal in range(managed.replicas))
     together = _CLUSTER.format(port=_ROUTES_PORT, routes=routes) if managed.replicas > 1 else ""
     return CONFIGURATION.format(
         port=NATS_PORT,
@@ -121,6 +118,7 @@ def stateful_set(cluster: ChatCluster, managed: ManagedNats) -> Object:
                     ("NATS_SYSTEM", access.NATS_SYSTEM),
                 )
             ),
+            *_route_variables(cluster, managed),
         ],
         ports=[
             {"name": name, "containerPort": port, "protocol": "TCP"}
@@ -147,6 +145,17 @@ def stateful_set(cluster: ChatCluster, managed: ManagedNats) -> Object:
         over="Zone",
     )
     return datastores.stateful_set(cluster, "nats", managed.replicas, template, managed.storage)
+
+
+def _route_variables(cluster: ChatCluster, managed: ManagedNats) -> list[Object]:
+    """Whole URLs, because a variable inside a value is not looked up by nats-server, but by Kubernetes."""
+    if managed.replicas == 1:
+        return []
+    hosts = member_hosts(cluster, "nats", managed.replicas)
+    return [
+        {"name": f"NATS_ROUTE_{ordinal}", "value": f"nats://route:$(NATS_ROUTE)@{host}:{_ROUTES_PORT}"}
+        for ordinal, host in enumerate(hosts)
+    ]
 
 
 def _secret_variable(cluster: ChatCluster, variable: str, key: str) -> Object:

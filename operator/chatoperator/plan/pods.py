@@ -79,6 +79,7 @@ def template(
     component: str,
     main: Object,
     *,
+    before: Object | None = None,
     volumes: Sequence[Json],
     configuration: str,
     grace_s: int,
@@ -98,6 +99,8 @@ def template(
     constraints = spread(cluster, component, over)
     if constraints:
         spec["topologySpreadConstraints"] = constraints
+    if before is not None:
+        spec["initContainers"] = [before]
     if image.pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in image.pull_secrets]
     return {

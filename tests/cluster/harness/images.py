@@ -1,0 +1,142 @@
+"""The images that run in the tests: the project's own from its Dockerfile, the datastores from their wheels."""
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.cluster.harness import archives, tools
+from tests.cluster.harness.cache import CACHE, ROOT, HarnessError, digest, kept, run, say
+
+CHAT = "localhost/chatcluster:test"
+DATASTORES = "localhost/datastores:test"
+PAUSE = "localhost/pause:1"
+GATEWAY = "localhost/gateway:1"
+ENVOY = "localhost/envoy:1"
+
+
+def base_layer() -> Path:
+    root = tools.base_system() / "root"
+    folder = kept(f"layer-{root.parent.name}", lambda target: _made(archives.make_layer(root, target / "layer.tar")))
+    return folder / "layer.tar"
+
+
+def _made(_path: Path) -> None:
+    return None
+
+
+def pause() -> Path:
+    binary = tools.built("pause") / "pause"
+
+    def build(target: Path) -> None:
+        (target / "root").mkdir()
+        shutil.copy(binary, target / "root" / "pause")
+        layer = archives.make_layer(target / "root", target / "layer.tar")
+        archives.write_archive(target / "image.tar", PAUSE, [layer], entrypoint=["/pause"])
+
+    return kept(f"image-{binary.parent.name}", build) / "image.tar"
+
+
+def datastores() -> Path:
+    """mongod and nats-server, of the wheels that the other tests use."""
+    programs = (_mongod(), _program("nats-server"))
+    stamp = digest(f"{path}{path.stat().st_size}".encode() for path in programs)
+
+    def build(target: Path) -> None:
+        folder = target / "root" / "usr" / "local" / "bin"
+        folder.mkdir(parents=True)
+        for program in programs:
+            shutil.copy(program, folder / program.name)
+            (folder / program.name).chmod(0o755)
+        layer = archives.make_layer(target / "root", target / "layer.tar")
+        archives.write_archive(target / "image.tar", DATASTORES, [base_layer(), layer], command=["nats-server", "-v"])
+        shutil.rmtree(target / "root")
+
+    return kept(f"datastores-{stamp}-{base_layer().parent.name[-12:]}", build) / "image.tar"
+
+
+def _mongod() -> Path:
+    wheel = importlib.util.find_spec("fiftyone")
+    for root in wheel.submodule_search_locations or () if wheel else ():
+        candidate = Path(root) / "db" / "bin" / "mongod"
+        if candidate.exists():
+            return candidate
+    raise HarnessError("no mongod: install requirements/dev.txt")
+
+
+def _program(name: str) -> Path:
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        raise HarnessError(f"no {name}: install requirements/dev.txt")
+    return Path(found).resolve()
+
+
+def _sources() -> Iterable[Path]:
+    for folder in ("chatnode", "chatclient", "operator/chatoperator"):
+        yield from (
+            path for path in sorted((ROOT / folder).rglob("*")) if path.is_file() and "__pycache__" not in path.parts
+        )
+    yield ROOT / "requirements" / "operator.txt"
+    yield ROOT / "deploy" / "Dockerfile"
+
+
+def chat() -> Path:
+    """The project's own image, built by buildah from ``deploy/Dockerfile``."""
+    stamp = digest(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() for path in _sources())
+    wheels = _wheels()
+    base = _base_archive()
+
+    def build(target: Path) -> None:
+        storage = ("--root", CACHE / "buildah", "--runroot", target / "run", "--storage-driver", "overlay")
+        run(["buildah", *storage, "pull", "--quiet", f"oci-archive:{base}"])
+        try:
+            run(
+                [
+                    *("buildah", *storage, "bud", "--quiet", "--isolation", "chroot", "--pull-never", "--layers"),
+                    *("--timestamp", "0", "--build-arg", "BASE=localhost/base:test"),
+                    *("--build-arg", "PIP_OPTIONS=--no-index --find-links /wheels", "--volume", f"{wheels}:/wheels:ro"),
+                    *("--ignorefile", ROOT / ".dockerignore", "-f", ROOT / "deploy" / "Dockerfile", "-t", CHAT, ROOT),
+                ]
+            )
+            run(["buildah", *storage, "push", "--quiet", CHAT, f"oci-archive:{target / 'image.tar'}:{CHAT}"])
+        finally:
+            shutil.rmtree(target / "run", ignore_errors=True)
+        _forget_older("chat-", target)
+
+    return kept(f"chat-{stamp}", build) / "image.tar"
+
+
+def _forget_older(prefix: str, keep: Path) -> None:
+    """Of what changes with every edit, only a few are kept."""
+    folders = sorted(
+        (path for path in CACHE.glob(f"{prefix}*") if path.is_dir() and path != keep),
+        key=lambda path: path.stat().st_mtime,
+    )
+    for folder in folders[:-2]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _base_archive() -> Path:
+    layer = base_layer()
+
+    def build(target: Path) -> None:
+        archives.write_archive(target / "image.tar", "localhost/base:test", [layer], command=["/bin/sh"])
+
+    return kept(f"base-archive-{layer.parent.name[-12:]}", build) / "image.tar"
+
+
+def _wheels() -> Path:
+    lock = ROOT / "requirements" / "operator.txt"
+
+    def build(target: Path) -> None:
+        pip = [sys.executable, "-m", "pip"]
+        if importlib.util.find_spec("pip") is None:
+            run(["python3", "-m", "venv", target / "venv"])
+            pip = [str(target / "venv" / "bin" / "python"), "-m", "pip"]
+        say("downloading the image's packages")
+        options = ["--only-binary", ":all:", "--python-version", "3.11", "--require-hashes"]
+        run([*pip, "download", "--quiet", *options, "-r", lock, "-d", target])
+        shutil.rmtree(target / "venv", ignore_errors=True)
+
+    return kept(f"wheels-{digest([lock.read_bytes()])}", build)

@@ -1,0 +1,68 @@
+"""An identity provider for the tests: signs tokens here, publishes its public key from inside the cluster."""
+
+import json
+import time
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+
+NAMESPACE: Final = "identity"
+ISSUER: Final = "https://identity.test"
+AUDIENCE: Final = "skillhub-chat"
+_KEY_ID: Final = "test-1"
+_LABELS: Final = {"app": "identity"}
+
+
+class Issuer:
+    """``objects`` are what has to run in the cluster; ``jwks_url`` is what a ChatCluster's ``auth`` names."""
+
+    jwks_url: Final = f"http://identity.{NAMESPACE}.svc/jwks.json"
+
+    def __init__(self) -> None:
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+    def token(self, user: str, *, scopes: Collection[str] = (), lifetime_s: int = 7200) -> str:
+        now = int(time.time())
+        claims = {"sub": user, "name": user, "iss": ISSUER, "aud": AUDIENCE, "iat": now, "exp": now + lifetime_s}
+        return jwt.encode({**claims, "scope": " ".join(scopes)}, self._key, "RS256", headers={"kid": _KEY_ID})
+
+    def objects(self, image: str) -> list[Mapping[str, object]]:
+        public = json.loads(RSAAlgorithm.to_jwk(self._key.public_key()))
+        keys = json.dumps({"keys": [{**public, "kid": _KEY_ID, "use": "sig", "alg": "RS256"}]})
+        inside = {"namespace": NAMESPACE, "name": "identity"}
+        container = {
+            "name": "serve",
+            "image": image,
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["python3", "-m", "http.server", "8080", "--directory", "/keys"],
+            "ports": [{"name": "http", "containerPort": 8080}],
+            "readinessProbe": {"httpGet": {"path": "/jwks.json", "port": "http"}, "periodSeconds": 1},
+            "volumeMounts": [{"name": "keys", "mountPath": "/keys"}],
+        }
+        pod = {
+            "metadata": {"labels": _LABELS},
+            "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "containers": [container],
+                "volumes": [{"name": "keys", "configMap": {"name": "identity"}}],
+            },
+        }
+        return [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": inside, "data": {"jwks.json": keys}},
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": inside,
+                "spec": {"selector": _LABELS, "ports": [{"port": 80, "targetPort": "http"}]},
+            },
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": inside,
+                "spec": {"replicas": 1, "selector": {"matchLabels": _LABELS}, "template": pod},
+            },
+        ]

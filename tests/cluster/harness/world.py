@@ -1,0 +1,143 @@
+"""Where the tests run: a Kubernetes that they start, or one that somebody has (``CHAT_TEST_KUBECONFIG``)."""
+
+import contextlib
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import yaml
+
+from tests.cluster.harness import images, tools
+from tests.cluster.harness.cache import ROOT, HarnessError, run
+from tests.cluster.harness.kubernetes import Kubernetes, wait_until
+
+OPERATOR_NAMESPACE: Final = "chat-system"
+Document = dict[str, object]
+
+
+class World:
+    """A cluster with what tests ask of it."""
+
+    def __init__(self, kubeconfig: Path, kubernetes: Kubernetes | None) -> None:
+        self.kubeconfig = kubeconfig
+        self.kubernetes = kubernetes
+        self.image = os.environ.get("CHAT_TEST_IMAGE", images.CHAT)
+        self.datastores = images.DATASTORES if kubernetes else ""
+        """The image with both datastores; empty: the ones that the resource names by default."""
+        self._kubectl = tools.built("kubernetes") / "kubectl"
+
+    def kubectl(self, *arguments: str | Path, document: str | None = None, timeout: float = 300) -> str:
+        command = [str(part) for part in (self._kubectl, "--kubeconfig", self.kubeconfig, *arguments)]
+        done = subprocess.run(command, input=document, capture_output=True, text=True, timeout=timeout, check=False)
+        if done.returncode:
+            raise HarnessError(f"kubectl {' '.join(map(str, arguments))}: {done.stderr.strip()}")
+        return done.stdout
+
+    def apply(self, *things: Mapping[str, object]) -> None:
+        document = yaml.safe_dump_all([msgspec.to_builtins(thing) for thing in things])
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", document=document)
+
+    def get(self, kind: str, name: str, namespace: str = "") -> Document | None:
+        where = ("-n", namespace) if namespace else ()
+        found = self.kubectl("get", kind, name, *where, "-o", "json", "--ignore-not-found")
+        return msgspec.json.decode(found, type=Document) if found.strip() else None
+
+    def all(self, kind: str, namespace: str, selector: str = "") -> list[Document]:
+        where = ("-l", selector) if selector else ()
+        found = self.kubectl("get", kind, "-n", namespace, *where, "-o", "json")
+        return msgspec.json.decode(found, type=dict[str, object])["items"]  # type: ignore[return-value]
+
+    def condition(self, name: str, namespace: str, kind: str) -> Mapping[str, str]:
+        """A condition of a ChatCluster; empty while there is none."""
+        resource = self.get("chatcluster", name, namespace) or {}
+        status = resource.get("status") or {}
+        conditions: Sequence[Mapping[str, str]] = status.get("conditions", ())  # type: ignore[attr-defined]
+        return next((each for each in conditions if each["type"] == kind), {})
+
+    def wait_condition(self, name: str, namespace: str, kind: str, status: str = "True", seconds: float = 240) -> None:
+        """Until it holds for the generation that is there now."""
+
+        def holds() -> bool:
+            resource = self.get("chatcluster", name, namespace) or {}
+            generation = resource["metadata"]["generation"]  # type: ignore[index]
+            found = self.condition(name, namespace, kind)
+            return found.get("status") == status and found.get("observedGeneration") == generation
+
+        try:
+            wait_until(f"{kind}={status} of {namespace}/{name}", holds, seconds, every=0.5)
+        except HarnessError as error:
+            raise HarnessError(f"{error}\n{self.describe(name, namespace)}") from None
+
+    def describe(self, name: str, namespace: str) -> str:
+        """What a person would look at when something does not come up."""
+        parts = [("get", "chatcluster", name, "-o", "yaml"), ("get", "pods", "-o", "wide"), ("get", "events")]
+        told = []
+        for part in parts:
+            with contextlib.suppress(HarnessError):
+                told.append(self.kubectl("-n", namespace, *part)[-6000:])
+        with contextlib.suppress(HarnessError):
+            told.append(self.kubectl("-n", OPERATOR_NAMESPACE, "logs", "deploy/chat-operator", "--tail=40"))
+        return "\n".join(told)
+
+    def helm(self, *arguments: str | Path) -> str:
+        helm = tools.built("helm") / "helm"
+        return run([helm, *arguments], env={"KUBECONFIG": str(self.kubeconfig)})
+
+    def install_chart(self, *settings: str) -> None:
+        """Install or upgrade the operator by its chart, and wait until it is there."""
+        name, _, tag = self.image.rpartition(":")
+        values = [f"image.repository={name}", f"image.tag={tag}", "image.pullPolicy=IfNotPresent", *settings]
+        chosen = [part for value in values for part in ("--set", value)]
+        place = ["-n", OPERATOR_NAMESPACE, "--create-namespace"]
+        self.helm("upgrade", "--install", "chat", ROOT / "chart", *place, *chosen, "--timeout", "180s")
+        self.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "status", "deploy/chat-operator", "--timeout=180s")
+
+    @contextlib.contextmanager
+    def reach(self, namespace: str, service: str, port: int) -> Iterator[str]:
+        """``host:port`` by which this process reaches a Service."""
+        if self.kubernetes is not None:
+            yield f"{self.kubectl('-n', namespace, 'get', 'svc', service, '-o', 'jsonpath={.spec.clusterIP}')}:{port}"
+            return
+        command = [str(self._kubectl), "--kubeconfig", str(self.kubeconfig), "-n", namespace]
+        with subprocess.Popen(
+            [*command, "port-forward", f"svc/{service}", f":{port}"], stdout=subprocess.PIPE, text=True
+        ) as forward:
+            try:
+                line = forward.stdout.readline() if forward.stdout else ""
+                found = re.search(r"127\.0\.0\.1:(\d+)", line)
+                if found is None:
+                    raise HarnessError(f"port-forward to {namespace}/{service}: {line}")
+                yield f"127.0.0.1:{found[1]}"
+            finally:
+                forward.terminate()
+
+    def kill_pod(self, namespace: str, pod: str) -> float:
+        """Without any grace, as when its machine goes; the moment."""
+        at = time.monotonic()
+        self.kubectl("-n", namespace, "delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
+        return at
+
+
+@contextlib.contextmanager
+def world(folder: Path, *, nodes: bool = True) -> Iterator[World]:
+    """A cluster that is ready; within, this process is inside its network."""
+    given = os.environ.get("CHAT_TEST_KUBECONFIG")
+    if given:
+        yield World(Path(given), None)
+        return
+    tools.install_packages()
+    archives = [images.pause(), images.datastores(), images.chat()] if nodes else []
+    kubernetes = Kubernetes(folder, archives)
+    try:
+        kubernetes.start(nodes=nodes)
+        if nodes:
+            kubernetes.volumes(12)
+        with kubernetes.entered():
+            yield World(kubernetes.kubeconfig, kubernetes)
+    finally:
+        kubernetes.stop()

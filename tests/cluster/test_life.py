@@ -1,0 +1,131 @@
+"""A whole chat cluster on a real Kubernetes: it comes up from one resource, and loses nothing when its parts die."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+import pytest_asyncio
+
+from tests.cluster.conftest import Figures
+from tests.cluster.harness.issuer import Issuer
+from tests.cluster.harness.resources import chat_cluster
+from tests.cluster.harness.talk import Talk
+from tests.cluster.harness.world import OPERATOR_NAMESPACE, World
+from tests.integration.promises import Chatter
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
+
+NAME, NAMESPACE = "chat", "school"
+
+
+@pytest.fixture(scope="module")
+def school(operator: World, issuer: Issuer, figures: Figures) -> World:
+    """A ChatCluster with three members of each datastore, ready."""
+    began = time.monotonic()
+    operator.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    operator.apply(chat_cluster(NAME, NAMESPACE, operator))
+    operator.wait_condition(NAME, NAMESPACE, "Ready", seconds=420)
+    figures.set("ready_s", round(time.monotonic() - began, 1))
+    return operator
+
+
+@pytest.fixture(scope="module")
+def address(school: World) -> Iterator[str]:
+    with school.reach(NAMESPACE, NAME, 80) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def talk(address: str, issuer: Issuer) -> AsyncIterator[Talk]:
+    begun = Talk(address, issuer)
+    await begun.begin()
+    yield begun
+
+
+async def test_people_talk_and_everybody_has_everything_once_and_in_order(talk: Talk) -> None:
+    async with talk.client("ana") as ana, talk.client("bob") as bob:
+        await ana.subscribe(talk.room)
+        await bob.subscribe(talk.room)
+        async with Chatter(ana, talk.room, pace=0.02) as one, Chatter(bob, talk.room, pace=0.02) as two:
+            await one.until_acked(50)
+            await two.until_acked(50)
+        verdict = await talk.verdict([ana, bob])
+        assert verdict.ok, str(verdict)
+
+
+def test_its_status_says_what_is_there(school: World) -> None:
+    found = school.get("chatcluster", NAME, NAMESPACE)
+    assert found is not None
+    status = found["status"]
+    assert isinstance(status, dict)
+    assert status["nodes"]["summary"] == "2/2"
+    assert status["workers"] == {"desired": 2, "ready": 2}
+    assert status["endpoints"]["service"] == f"{NAME}.{NAMESPACE}.svc:80"
+    columns = school.kubectl("-n", NAMESPACE, "get", "chat", NAME, "--no-headers").split()
+    assert columns[:3] == [NAME, "True", "2/2"]
+
+
+def _pod(component: str, ordinal: int = 0) -> Callable[[World], tuple[str, str]]:
+    def find(world: World) -> tuple[str, str]:
+        labels = f"app.kubernetes.io/component={component},app.kubernetes.io/instance={NAME}"
+        pods = world.kubectl("-n", NAMESPACE, "get", "pods", "-l", labels, "-o", "name").split()
+        return NAMESPACE, pods[ordinal].removeprefix("pod/")
+
+    return find
+
+
+def _operator(world: World) -> tuple[str, str]:
+    pods = world.kubectl(
+        "-n", OPERATOR_NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/name=chat-operator", "-o", "name"
+    )
+    return OPERATOR_NAMESPACE, pods.split()[0].removeprefix("pod/")
+
+
+def _mongodb_primary(world: World) -> tuple[str, str]:
+    """The one that says so in its log last."""
+    for ordinal in range(3):
+        pod = f"{NAME}-mongodb-{ordinal}"
+        script = (
+            "import sys\nfrom pymongo import MongoClient\n"
+            f"h=MongoClient('{pod}.{NAME}-mongodb.{NAMESPACE}.svc:27017',directConnection=True,"
+            "serverSelectionTimeoutMS=4000).admin.command('hello')\nprint(h['isWritablePrimary'])"
+        )
+        where = ("-n", OPERATOR_NAMESPACE, "exec", "deploy/chat-operator", "--", "python3", "-c", script)
+        if world.kubectl(*where).strip() == "True":
+            return NAMESPACE, pod
+    raise AssertionError("MongoDB has no primary")
+
+
+@pytest.mark.parametrize(
+    ("what", "find"),
+    [
+        ("node", _pod("node")),
+        ("worker", _pod("worker")),
+        ("nats", _pod("nats", 1)),
+        ("mongodb primary", _mongodb_primary),
+        ("operator", _operator),
+    ],
+)
+async def test_nothing_acked_is_lost_when_it_is_killed(
+    what: str, find: Callable[[World], tuple[str, str]], school: World, talk: Talk, figures: Figures
+) -> None:
+    async with talk.client("ana") as ana, talk.client("bob") as bob, talk.client("eve") as eve:
+        for watched in (ana, bob, eve):
+            await watched.subscribe(talk.room)
+        async with Chatter(ana, talk.room, pace=0.05) as one, Chatter(bob, talk.room, pace=0.05) as two:
+            await one.until_acked(20)
+            await two.until_acked(20)
+            namespace, pod = await asyncio.to_thread(find, school)
+            at = await asyncio.to_thread(school.kill_pod, namespace, pod)
+            await one.until_acked(60, within=120)
+            await two.until_acked(60, within=120)
+            figures.recovered(what, time.monotonic() - at)
+            await asyncio.to_thread(school.wait_condition, NAME, NAMESPACE, "Ready", "True", 240)
+            await one.until_acked(20, within=60)
+        verdict = await talk.verdict([ana, bob, eve])
+    lost = len(verdict.problems)
+    before = figures.values["lost_messages"]
+    assert isinstance(before, int)
+    figures.set("lost_messages", before + lost)
+    assert verdict.ok, str(verdict)

@@ -1,0 +1,3 @@
+module chatcluster.test/pause
+
+go 1.26.0
