@@ -95,6 +95,7 @@ class Node:
             epoch_of=self.epochs.of,
             frame=frame_text,
             monotonic=clock,
+            wall_ms=wall_ms,
             settings=HubSettings(linger_s=settings.room_linger_s),
             report=HubReport(
                 delivered=metrics.deliveries.inc,

@@ -6,7 +6,7 @@ each, in order; where that cannot be kept, it is told by ``ended`` and has to su
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,9 +16,11 @@ from chatnode.protocol.codec import encode_frame
 from chatnode.protocol.cursors import Cursor
 from chatnode.protocol.envelope import Envelope, decode_envelope
 from chatnode.protocol.errors import ErrorCode
+from chatnode.protocol.frames import Position
 from chatnode.protocol.sealing import Sealer
 from chatnode.rooms.chain import Verdict
-from chatnode.rooms.ports import HistoryReader, LiveFeed, LiveMessage, RoomLog, Unavailable
+from chatnode.rooms.copies import find_void, is_late
+from chatnode.rooms.ports import HistoryReader, LiveFeed, LiveMessage, RoomLog, Stored, Unavailable
 from chatnode.rooms.render import cursor_of, event_of
 from chatnode.rooms.room import Follower, Phase, Room, TooFarBehind
 from chatnode.rooms.tasks import TaskOwner
@@ -64,6 +66,7 @@ class Hub:
         epoch_of: Callable[[int], int],
         frame: Callable[[bytes], bytes],
         monotonic: Callable[[], float],
+        wall_ms: Callable[[], int],
         settings: HubSettings,
         report: HubReport,
         tracing: Tracing,
@@ -76,6 +79,7 @@ class Hub:
         self._epoch_of = epoch_of
         self._frame = frame
         self._monotonic = monotonic
+        self._wall_ms = wall_ms
         self._settings = settings
         self._report = report
         self._tracing = tracing
@@ -221,9 +225,9 @@ class Hub:
                 self._hold(room, message)
             return
         verdict = room.judge(message)
-        if verdict is Verdict.NEXT:
-            self._deliver(room, message.seq, message.data)
-        elif verdict is Verdict.GAP:
+        if verdict is Verdict.NEXT and self._deliver(room, message.seq, message.data, self._wall_ms()):
+            return
+        if verdict is not Verdict.STALE:
             self._hold(room, message)
             self._begin_filling(room, message.prev)
 
@@ -233,16 +237,21 @@ class Hub:
         except TooFarBehind as error:
             self._end(room, str(error))
 
-    def _deliver(self, room: Room, seq: int, data: bytes) -> None:
+    def _deliver(self, room: Room, seq: int, data: bytes, stored_ms: int) -> bool:
+        """False where it has to be looked up first whether this is a second copy."""
         envelope = self._decode(room.name, data, seq)
-        if envelope is None:
+        void = room.late.pop(seq, None)
+        if envelope is None or void:
             room.reached = seq
-            return
+            return True
+        if void is None and is_late(envelope, stored_ms):
+            return False
         trace = self._tracing.begin(Step.DELIVER, envelope.traceparent)
         event = event_of(envelope, epoch=room.epoch, seq=seq, prev=room.last, sealer=self._sealer)
         framed = self._frame(encode_frame(event))
         room.deliver(cursor_of(envelope, room.epoch, seq), framed, self._report.delivered)
         trace.end()
+        return True
 
     def _decode(self, name: str, data: bytes, seq: int) -> Envelope | None:
         try:
@@ -253,14 +262,15 @@ class Hub:
             return None
 
     def _drain_held(self, room: Room) -> bool:
-        """Deliver what was held; False where it shows another gap."""
+        """Deliver what was held; False where it shows another gap, or what has to be looked up."""
         while room.held:
             verdict = room.judge(room.held[0])
             if verdict is Verdict.GAP:
                 return False
-            message = room.held.popleft()
-            if verdict is Verdict.NEXT:
-                self._deliver(room, message.seq, message.data)
+            message = room.held[0]
+            if verdict is Verdict.NEXT and not self._deliver(room, message.seq, message.data, self._wall_ms()):
+                return False
+            room.held.popleft()
         return True
 
     def _begin_filling(self, room: Room, end: int | None) -> None:
@@ -280,6 +290,7 @@ class Hub:
                 if room.held:
                     goal = max(goal, room.held[0].prev)
                 missing = await self._log.upto(room.name, room.reached, goal, GAP_MAX)
+                await self._look_up_late(room, missing or ())
             except Unavailable as error:
                 logger.warning("room %s: cannot fetch what is missing after %d: %s", room.name, room.reached, error)
                 await asyncio.sleep(pause)
@@ -292,12 +303,26 @@ class Hub:
                 return
             for stored in missing:
                 if stored.seq > room.reached:
-                    self._deliver(room, stored.seq, stored.data)
+                    self._deliver(room, stored.seq, stored.data, stored.ts)
             room.reached = max(room.reached, goal)
             end = room.reached
             if self._drain_held(room):
+                room.late.clear()
                 room.phase = Phase.LIVE
                 room.verify_at = self._monotonic() + self._settings.verify_s
+
+    async def _look_up_late(self, room: Room, missing: Sequence[Stored]) -> None:
+        """Which of what comes next are second copies; everything late is known afterwards."""
+        now = self._wall_ms()
+        coming = [(stored.seq, stored.data, stored.ts) for stored in missing]
+        coming += [(message.seq, message.data, now) for message in room.held]
+        late = []
+        for seq, data, stored_ms in coming:
+            envelope = self._decode(room.name, data, seq)
+            if envelope is not None and is_late(envelope, stored_ms):
+                late.append((Position(room.epoch, seq), envelope))
+        void = await find_void(self._history, room.name, late)
+        room.late.update({place.seq: place in void for place, _ in late})
 
     def _end(self, room: Room, message: str) -> None:
         room.phase = Phase.ENDED

@@ -62,6 +62,7 @@ class Room:
         "followers",
         "held",
         "idle_since",
+        "late",
         "name",
         "partition",
         "phase",
@@ -81,6 +82,8 @@ class Room:
         """Everything up to here is accounted for; above ``cursor.seq`` only where an event could not be read."""
         self.followers: dict[Follower, None] = {}
         self.held: deque[LiveMessage] = deque()
+        self.late: dict[int, bool] = {}
+        """Events that were stored late, by seq: whether they were found to be void."""
         self.subscription: LiveSubscription | None = None
         self.idle_since: float | None = None
         self.verify_at = 0.0

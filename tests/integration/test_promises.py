@@ -2,18 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import pytest_asyncio
+from pymongo import AsyncMongoClient
 
 from chatclient import Ended, Refused, new_id
 from chatnode.broker.subjects import partition_of, room_subject, stream_name
 from chatnode.local.cluster import LocalCluster
+from chatnode.local.servers import Mongod
+from chatnode.protocol.envelope import Envelope, command_digest, encode_envelope
 from chatnode.protocol.errors import CloseCode
 from chatnode.protocol.events import MessageEvent, SubscribedEvent, UnsubscribedEvent
+from chatnode.protocol.frames import Edit
+from chatnode.protocol.sealing import PlainSealer
 from tests.integration.promises import SETTINGS, Chatter, Talk, begin_talk, metric, nats_of, rest
-from tests.oracle import Log, Watched
+from tests.oracle import Invoked, Log, Watched
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -129,19 +134,61 @@ async def test_a_copy_that_comes_out_beyond_the_window_is_void_for_everybody(
         await ana.edit(talk.room, first.position, "twice")
         await ana.edit(talk.room, first.position, "three times")
         await asyncio.sleep(5 * short_window)
-        client = await nats_of(cluster)
-        stream = stream_name(partition_of(talk.room))
-        for seq in (first.seq, first.seq + 1):
-            stored = await client.jetstream().get_msg(stream, seq=seq)
-            assert stored.data is not None
-            await client.jetstream().publish(room_subject(talk.room), stored.data)
-        await client.close()
+        await publish_again(cluster, talk.room, [first.seq, first.seq + 1])
         await ana.send(talk.room, "after")
         async with talk.client("eve", 1) as eve:
             await eve.subscribe(talk.room)
             await talk.keep(ana, bob, eve)
             texts = [message.text for message in await talk.sent_history(eve)]
         assert texts == ["three times", "after"]
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "missed"])
+async def test_a_copy_of_an_edit_is_void_for_whoever_came_after_the_edit(
+    talk: Talk, short_window: float, cluster: LocalCluster, live: bool
+) -> None:
+    """Their page tells the message as it stands, not what it was before; so the node has to know."""
+    async with talk.client("ana", 0) as ana:
+        first = await ana.send(talk.room, "once")
+        assert first is not None
+        edit = Edit(id=new_id(), room=talk.room, target=first.position, text="twice")
+        talk.log.add(Invoked(at=time.monotonic(), client="ana, long ago", user="ana", command=edit))
+        stuck = await publish_long_ago(cluster, "ana", edit)
+        assert await ana.edit(talk.room, first.position, "three times")
+        await until_written(cluster, "commands", {"_id.room": talk.room}, 3)
+        await asyncio.sleep(5 * short_window)
+        async with talk.client("eve", 1, name="eve-1") as eve:
+            room = await eve.subscribe(talk.room)
+            if live:
+                await publish_again(cluster, talk.room, [stuck])
+                await ana.send(talk.room, "after")
+                await talk.keep(eve)
+                return
+        await publish_again(cluster, talk.room, [stuck])
+        await ana.send(talk.room, "after")
+        async with talk.client("eve", 1, name="eve-2") as eve:
+            again = await eve.subscribe(talk.room, room.cursor)
+            assert again.recovered
+            await talk.keep(eve)
+            assert [type(event) for event in eve.stored(talk.room)] == [MessageEvent]
+
+
+async def publish_long_ago(cluster: LocalCluster, user: str, edit: Edit) -> int:
+    """Store an edit as if it had been sent minutes before; its sequence."""
+    envelope = Envelope(
+        kind="edit",
+        room=edit.room,
+        user=user,
+        id=edit.id,
+        ts=time.time_ns() // 1_000_000 - 200_000,
+        digest=command_digest(user, edit),
+        body=PlainSealer().seal(user, edit.text),
+        target=edit.target,
+    )
+    client = await nats_of(cluster)
+    stored = await client.jetstream().publish(room_subject(edit.room), encode_envelope(envelope))
+    await client.close()
+    return stored.seq
 
 
 @pytest.mark.parametrize("again", [True, False])
@@ -168,6 +215,16 @@ async def test_an_id_is_one_users_alone(talk: Talk) -> None:
         assert one != other
         verdict = await talk.keep(ana)
         assert verdict.acked == 2
+
+
+async def publish_again(cluster: LocalCluster, room: str, seqs: Sequence[int]) -> None:
+    client = await nats_of(cluster)
+    stream = client.jetstream()
+    for seq in seqs:
+        stored = await stream.get_msg(stream_name(partition_of(room)), seq=seq)
+        assert stored.data is not None
+        await stream.publish(room_subject(room), stored.data)
+    await client.close()
 
 
 # Cursors.
@@ -304,7 +361,7 @@ async def test_a_stream_that_was_made_anew_raises_the_epoch_and_everybody_reload
         for number in range(5):
             await ana.send(talk.room, f"before {number}")
         cursor = bob.client.cursor(talk.room)
-        await until_written(cluster, talk.room, 5)
+        await until_written(cluster, "messages", {"_id.room": talk.room, "kind": "message"}, 5)
         client = await nats_of(cluster)
         await client.jetstream().delete_stream(stream_name(partition_of(talk.room)))
         after = await ana.send(talk.room, "after")
@@ -324,10 +381,10 @@ def anew(watched: Watched) -> bool:
     return sum(isinstance(event, SubscribedEvent) and not event.recovered for event in watched.events) > 1
 
 
-async def until_written(cluster: LocalCluster, room: str, count: int) -> None:
-    from pymongo import AsyncMongoClient
-
+async def until_written(cluster: LocalCluster, collection: str, wanted: dict[str, object], count: int) -> None:
+    """Wait until the worker has written so many documents."""
     mongod = cluster.servers["mongod"]
+    assert isinstance(mongod, Mongod)
     async with AsyncMongoClient(mongod.uri) as client, asyncio.timeout(15):
-        while await client["chat"]["messages"].count_documents({"_id.room": room, "kind": "message"}) < count:
+        while await client["chat"][collection].count_documents(wanted) < count:
             await asyncio.sleep(0.05)

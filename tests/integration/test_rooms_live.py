@@ -121,6 +121,7 @@ class Bench:
             **common,  # type: ignore[arg-type]
             live=self.feed,
             monotonic=asyncio.get_running_loop().time,
+            wall_ms=lambda: 0,
             settings=settings,
             report=HubReport(),
             tracing=Tracing(None),
