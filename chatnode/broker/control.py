@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from chatnode.broker.acks import decode_ack
 from chatnode.broker.connection import AWAY
 from chatnode.broker.direct import DirectReader
 from chatnode.broker.subjects import CONTROL_STREAM, CONTROL_SUBJECTS, live_control_subject
@@ -36,21 +36,6 @@ _PAGE: Final = 256
 _PENDING_MESSAGES: Final = 65_536
 _PENDING_BYTES: Final = 64 * 1024 * 1024
 _FLUSH_S: Final = 5
-
-
-class _PubError(Struct):
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
-class _PubAck(Struct):
-    seq: int = 0
-    duplicate: bool = False
-    error: _PubError | None = None
-
-
-_ACK: Final = msgspec.json.Decoder(_PubAck)
 
 
 class ControlStore:
@@ -87,7 +72,7 @@ class ControlStore:
             answer = await self._client.request(subject, encode_control(event), timeout=within, headers=headers)
         except AWAY as error:
             raise Unavailable(f"storing {subject}: NATS does not answer ({type(error).__name__})") from error
-        ack = _ACK.decode(answer.data)
+        ack = decode_ack(answer.data)
         if ack.error is not None:
             raise Unavailable(f"storing {subject}: {ack.error.description} ({ack.error.err_code})")
         return Accepted(ack.seq, ack.duplicate)

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 from nats.aio.client import Client
 
+from chatnode.broker.acks import decode_ack
 from chatnode.broker.connection import AWAY
 from chatnode.broker.consume import Puller
 from chatnode.broker.direct import DirectReader
@@ -70,16 +70,6 @@ class NatsEventStream:
         return Puller(self._client, self.name, self._consumer, start=start, repeated=repeated)
 
 
-class _PubError(Struct):
-    err_code: int = 0
-    description: str = ""
-
-
-class _PubAck(Struct):
-    seq: int = 0
-    error: _PubError | None = None
-
-
 class EnvelopePublisher:
     """Stores single events of the system in their rooms' streams: :class:`chatnode.worker.ports.EventSink`."""
 
@@ -98,6 +88,6 @@ class EnvelopePublisher:
             answer = await self._client.request(subject, encode_envelope(envelope), timeout=_PUBLISH_S, headers=headers)
         except AWAY as error:
             raise Unavailable(f"storing {subject}: NATS does not answer ({type(error).__name__})") from error
-        refused = msgspec.json.decode(answer.data, type=_PubAck).error
+        refused = decode_ack(answer.data).error
         if refused is not None:
             raise Unavailable(f"storing {subject}: {refused.description} ({refused.err_code})")

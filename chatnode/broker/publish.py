@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 from nats.aio.client import Client
 
+from chatnode.broker.acks import PubAck, decode_ack
 from chatnode.broker.connection import AWAY
 from chatnode.broker.subjects import PARTITIONS, partition_of, room_subject, stream_name
 from chatnode.protocol.errors import ErrorCode, ProtocolError
@@ -29,22 +29,6 @@ _IN_PROCESS: Final = 10158
 
 _MOVES_MAX: Final = 10
 """How often a resend is looked for again in one turn, while other nodes store in its room."""
-
-
-class _PubError(Struct):
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
-class _PubAck(Struct):
-    seq: int = 0
-    duplicate: bool = False
-    count: int = 0
-    error: _PubError | None = None
-
-
-_ACK: Final = msgspec.json.Decoder(_PubAck)
 
 
 class Publisher:
@@ -243,7 +227,7 @@ class Publisher:
             headers["traceparent"] = publication.traceparent
         return headers
 
-    async def _request(self, subject: str, payload: bytes, headers: dict[str, str]) -> _PubAck | NotStored | Unknown:
+    async def _request(self, subject: str, payload: bytes, headers: dict[str, str]) -> PubAck | NotStored | Unknown:
         if not self._client.is_connected:
             return NotStored("NATS is away")
         try:
@@ -251,6 +235,6 @@ class Publisher:
         except AWAY as error:
             return Unknown(f"NATS did not answer ({type(error).__name__})")
         try:
-            return _ACK.decode(answer.data)
+            return decode_ack(answer.data)
         except msgspec.DecodeError as error:
             return Unknown(f"NATS answered what is no ack: {error}")
