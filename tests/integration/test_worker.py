@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from msgspec import structs
 from nats.js.errors import NoStreamResponseError
@@ -13,12 +14,13 @@ from chatnode.broker.streams import chat_stream, control_stream, is_closed
 from chatnode.broker.subjects import CONTROL_STREAM
 from chatnode.history.leases import Leases
 from chatnode.history.schema import REJECTED
+from chatnode.local.children import free_port
 from chatnode.local.servers import NatsServer
-from chatnode.protocol.control import EpochRaised, Member, MemberPut, Revoked, RoomPut, decode_control
+from chatnode.protocol.control import EpochRaised, Heartbeat, Member, MemberPut, Revoked, RoomPut, decode_control
 from chatnode.protocol.envelope import Envelope, encode_envelope
 from chatnode.protocol.frames import MemberChange, Position
 from chatnode.rooms.ports import Watermark
-from chatnode.worker.retention import Retention
+from chatnode.worker.retention import HEARTBEATS_KEPT, Retention
 from tests.integration.conftest import MongoAddress
 from tests.integration.worker_bench import PARTITION, ROOM, SEALER, STREAM, Bench, bench_on, message, until, working
 
@@ -415,6 +417,62 @@ async def test_retention_takes_what_is_old_and_applied_and_nothing_else(bench: B
     async with working(bench.settings):
         await bench.shows("a", "b", "c", "d")
     assert (await bench.found()).epoch == 1
+
+
+async def test_old_heartbeats_go_and_what_readers_may_still_want_stays(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        for number in range(HEARTBEATS_KEPT + 20):
+            last = await bench.control.publish_control(Heartbeat(id=f"hb-{number}", actor="n", ts=number))
+            if number == 3:
+                kept = await bench.control.publish_control(Revoked(id="v", actor="p", ts=1, user="ann", before=1))
+
+        async def applied() -> bool:
+            return await bench.rights.control_applied() >= last
+
+        await until(applied)
+    control = NatsEventStream(bench.nats, CONTROL_STREAM, "projection", lambda *_: pytest.fail("nothing is configured"))
+    await Retention([], control, ledger=bench.ledger, mine=lambda _: True, wall=lambda: 0, keep=1).tidy()
+    found = await bench.found(CONTROL_STREAM)
+    assert found.state.messages == HEARTBEATS_KEPT + 2
+    assert (await bench.reader.at(CONTROL_STREAM, kept)) is not None
+    async with working(bench.settings):
+        put = MemberPut(id="m", actor="p", ts=1, room=ROOM, user="bob", role="learner")
+        last = await bench.control.publish_control(put)
+        await until(applied)
+
+
+async def test_a_stream_that_somebody_closed_is_opened_again(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        await bench.send("before")
+        await bench.shows("before")
+        await bench.streams.close(chat_stream(PARTITION, epoch=1, first_seq=1, replicas=1, max_bytes=64 * 1024**2))
+        await bench.send("after")
+        await bench.shows("before", "after")
+        assert (await bench.found()).epoch == 1
+
+
+async def test_the_admin_port_tells_of_the_work(bench: Bench) -> None:
+    port = free_port()
+    async with working(dataclasses.replace(bench.settings, admin_port=port)), httpx.AsyncClient() as http:
+        await bench.has_streams()
+        await bench.send("a", "b")
+        await bench.has_watermark(1, 2)
+        ready = await http.get(f"http://127.0.0.1:{port}/readyz")
+        assert (ready.status_code, ready.json()) == (200, {"ready": True, "reasons": []})
+
+        async def shown() -> bool:
+            text = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+            return all(
+                f'chat_history_{name}{{partition="{PARTITION}"}} {value}' in text
+                for name, value in [
+                    ("watermark_seq", "2.0"), ("events_written_total", "2.0"), ("lease_held", "1.0"), ("epoch", "1.0"),
+                    ("lag_events", "0.0"), ("gap", "0.0"),
+                ]
+            )  # fmt: skip
+
+        await until(shown)
 
 
 async def test_two_workers_share_the_work_and_write_everything_once(bench: Bench) -> None:

@@ -14,7 +14,7 @@ import pytest
 from chatnode.local.servers import Mongod, NatsServer
 from chatnode.protocol.control import MemberPut
 from tests.integration.conftest import MongoAddress
-from tests.integration.worker_bench import PARTITION, ROOM, STREAM, Bench, bench_on, message, until, working
+from tests.integration.worker_bench import ROOM, Bench, bench_on, message, until, working
 
 PROGRAM = """
 import asyncio, logging, os, sys
@@ -172,10 +172,9 @@ async def test_while_nats_is_away_nothing_is_lost(bench: Bench, nats_server: Nat
         nats_server.resume()
         await bench.send("later")
         await bench.shows("before", "after", "later")
-    assert (await bench.found()).epoch == 1
-    mark = await bench.history.watermark(PARTITION)
-    assert mark is not None
-    assert mark.seq == (await bench.found(STREAM)).state.last_seq
+    found = await bench.found()
+    await bench.has_watermark(1, found.state.last_seq)
+    assert found.epoch == 1
 
 
 async def test_a_worker_starts_before_its_servers_and_waits_for_them(tmp_path: Path) -> None:
