@@ -25,6 +25,8 @@ from chatnode.telemetry.admin import QuietServer, admin_app, serve_admin
 from chatnode.telemetry.metrics import NodeMetrics
 from chatnode.telemetry.traces import Tracing
 from chatnode.transports import demo, pages, rest
+from chatnode.transports.fallback import routes as fallback
+from chatnode.transports.fallback.visit import FallbackServices
 from chatnode.transports.http import EXCEPTION_HANDLERS
 from chatnode.transports.rates import Rates
 from chatnode.transports.websocket.channel import SocketLimits
@@ -152,7 +154,7 @@ async def _build(
 @asynccontextmanager
 async def _serve(node: Node, host: SocketHost, listener: socket.socket) -> AsyncIterator[None]:
     config = uvicorn.Config(
-        http_app(node),
+        http_app(node, host),
         http=guarded_http(host),
         ws=socket_protocol(host, node),
         lifespan="off",
@@ -170,7 +172,8 @@ async def _serve(node: Node, host: SocketHost, listener: socket.socket) -> Async
         await serving
 
 
-def http_app(node: Node) -> Starlette:
+def http_app(node: Node, host: SocketHost) -> Starlette:
+    rates = Rates(node.settings.command_rate_per_s, node.settings.command_burst, clock=time.monotonic)
     services = rest.RestServices(
         verifier=node.verifier,
         rights=node.rights,
@@ -178,11 +181,17 @@ def http_app(node: Node) -> Starlette:
         reach=node.feed.reach,
         page=node.catch_up.page,
         suspended=node.feed.suspended,
-        wait=Rates(node.settings.command_rate_per_s, node.settings.command_burst, clock=time.monotonic).wait,
+        wait=rates.wait,
         now_ms=wall_ms,
         draw_id=lambda: secrets.token_urlsafe(12),
     )
-    routes = [*rest.routes(services), *demo.routes(node.settings, wall_ms), *pages.routes()]
+    fallbacks = FallbackServices(desk=node.desk, host=host, admit=node.admit, rates=rates)
+    routes = [
+        *rest.routes(services),
+        *fallback.routes(fallbacks),
+        *demo.routes(node.settings, wall_ms),
+        *pages.routes(),
+    ]
     return Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
 
 

@@ -21,20 +21,37 @@ _IN_ROOM: Final = (ErrorCode.INVALID, ErrorCode.FORBIDDEN, ErrorCode.NOT_FOUND)
 
 
 @dataclass(frozen=True)
+class Frames:
+    """A body of frames, whose schemas are in ``schema.json``."""
+
+    about: str
+    schema: Schema
+    media: str = "application/json"
+
+
+@dataclass(frozen=True)
 class Operation:
     method: str
     path: str
     name: str
     summary: str
     who: str
-    answers: dict[int, type[msgspec.Struct]]
-    body: type[msgspec.Struct] | None = None
+    answers: dict[int, type[msgspec.Struct] | Frames]
+    body: type[msgspec.Struct] | Frames | None = None
     query: tuple[str, ...] = ()
     errors: tuple[ErrorCode, ...] = ()
     keyed: bool = False
     """Takes an ``Idempotency-Key``."""
     token: bool = True
 
+
+_FRAME: Final[Schema] = {"type": "object", "required": ["type"]}
+_COMMANDS: Final = Frames(
+    "One `Command` or up to 32 of them.",
+    {"oneOf": [_FRAME, {"type": "array", "items": _FRAME, "minItems": 1, "maxItems": 32}]},
+)
+_REPLIES: Final = Frames("A `Reply` to each command, in their order.", {"type": "array", "items": _FRAME})
+_EVENTS: Final = Frames("A `Reply` or `Event` as the data of each event.", {"type": "string"}, "text/event-stream")
 
 OPERATIONS: Final = (
     Operation("get", "/v1/me", "me", "Who one is", _USER, {200: rest.Me}),
@@ -107,6 +124,36 @@ OPERATIONS: Final = (
         errors=(ErrorCode.INVALID, ErrorCode.FORBIDDEN, ErrorCode.TOO_LARGE, ErrorCode.ID_REUSED),
         keyed=True,
     ),
+    Operation(
+        "post",
+        "/v1/commands",
+        "commands",
+        "Perform commands without a connection",
+        _USER,
+        {200: _REPLIES},
+        body=_COMMANDS,
+        errors=(ErrorCode.INVALID, ErrorCode.TOO_LARGE),
+    ),
+    Operation(
+        "get",
+        "/v1/events",
+        "events",
+        "Follow rooms by server-sent events",
+        _USER,
+        {200: _EVENTS},
+        query=("room",),
+        errors=(ErrorCode.INVALID,),
+    ),
+    Operation(
+        "post",
+        "/v1/poll",
+        "poll",
+        "What was missed since these cursors, else what comes next",
+        _USER,
+        {200: rest.Polled},
+        body=rest.Poll,
+        errors=(ErrorCode.INVALID, ErrorCode.TOO_LARGE),
+    ),
     Operation("get", "/v1/demo/users", "demoUsers", "The demo's people", _ANYBODY, {200: rest.DemoUsers}, token=False),
     Operation(
         "post",
@@ -172,6 +219,8 @@ def _parameters(operation: Operation) -> list[Schema]:
         schema: Schema = {"type": "string", "pattern": rest.POSITION_PATTERN}
         if name == "limit":
             schema = {"type": "integer", "minimum": 1, "maximum": limits.PAGE_MAX, "default": limits.PAGE}
+        if name == "room":
+            schema = {"type": "array", "items": {"type": "string"}, "maxItems": limits.CURSORS}
         parameters.append({"name": name, "in": "query", "schema": schema})
     if operation.keyed:
         parameters.append(
@@ -200,9 +249,11 @@ def _refusals(operation: Operation) -> dict[str, Schema]:
     }
 
 
-def _answer(kind: type[msgspec.Struct]) -> Schema:
-    return {"description": kind.__name__, "content": _json(kind)}
+def _answer(kind: type[msgspec.Struct] | Frames) -> Schema:
+    return {"description": kind.about if isinstance(kind, Frames) else kind.__name__, "content": _json(kind)}
 
 
-def _json(kind: type[msgspec.Struct]) -> Schema:
+def _json(kind: type[msgspec.Struct] | Frames) -> Schema:
+    if isinstance(kind, Frames):
+        return {kind.media: {"schema": kind.schema}}
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}}

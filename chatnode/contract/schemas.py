@@ -22,6 +22,8 @@ BODIES: Final[tuple[type[msgspec.Struct], ...]] = (
     rest.OpenDirect,
     rest.Revoke,
     rest.DemoSignIn,
+    rest.Poll,
+    rest.Polled,
     rest.Me,
     rest.RoomList,
     rest.ShownRoom,

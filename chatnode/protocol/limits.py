@@ -32,5 +32,7 @@ CONNECT_TIMEOUT_S: Final = 5.0
 """From the handshake to `connect`; then the socket is closed with 4000."""
 HEARTBEAT_S: Final = 25.0
 """A client sends something at least this often; after two silent intervals it is closed with 4003."""
+POLL_WAIT_S: Final = 25.0
+"""Longest that a poll waits for something to come."""
 TYPING_TTL_S: Final = 6.0
 """Typing expires after this by itself."""

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Final, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from chatnode.protocol import limits
 from chatnode.protocol.control import Member, Role, RoomKind
+from chatnode.protocol.cursors import CursorText
 from chatnode.protocol.frames import Message, Position
 from chatnode.protocol.ids import Id
 
@@ -51,6 +52,23 @@ class Revoke(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
 
 class DemoSignIn(Struct, frozen=True, forbid_unknown_fields=True):
     user: Id
+
+
+class Poll(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What was missed since these cursors, at once; else what comes next, within ``wait_s``."""
+
+    cursors: Annotated[dict[Id, CursorText | None], Meta(max_length=limits.CURSORS)] = {}
+    """Rooms to follow; null where the client has no cursor yet."""
+    wait_s: Annotated[float, Meta(ge=0, le=limits.POLL_WAIT_S)] = limits.POLL_WAIT_S
+    welcome: bool = False
+    """Answer at once, with ``welcome`` and the state of every room first."""
+
+
+class Polled(Struct, frozen=True):
+    frames: tuple[Raw, ...]
+    """Frames as on a socket, in order; none when nothing came."""
+    cursors: dict[str, str | None]
+    """For the next poll; without the rooms that are not followed any more."""
 
 
 class Me(Struct, frozen=True):

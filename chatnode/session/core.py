@@ -100,7 +100,8 @@ class Session:
         self._in_flight = 0
         self._waiting: list[Command] | None = None
         self.connect_id = ""
-        self.cursors: Mapping[str, str] | None = None
+        self.cursors: Mapping[str, str | None] | None = None
+        """Rooms to follow once the token is proven, each with the client's cursor where it has one."""
         self.lanes: Lanes | None = None
         self.rooms: set[str] = set()
         """Rooms that are followed, or about to be."""
@@ -130,6 +131,19 @@ class Session:
         if self.state is State.NEW:
             return self._connect(command)
         return self._early(command)
+
+    def begin(self, cursors: Mapping[str, str | None]) -> list[Output]:
+        """What ``connect`` does, for a client whose token and cursors came with its request."""
+        if self.state is not State.NEW:
+            return []
+        self.state = State.PROVING
+        self.connect_id = "connect"
+        self.cursors = cursors or None
+        return [Authenticate(None)]
+
+    def share(self, bucket: TokenBucket) -> None:
+        """Count commands against a rate that outlives this session."""
+        self._bucket = bucket
 
     def authenticated(self, user: str, *, deadline: float, now: float) -> list[Output]:
         """The token is good until ``deadline``. The driver says welcome, then handles what is returned."""

@@ -1,7 +1,7 @@
 """One client's connection: drives the session and does what its outputs ask for. Knows no socket, only a channel."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from msgspec import UNSET, UnsetType
@@ -36,6 +36,7 @@ from chatnode.rooms.ports import Unavailable
 from chatnode.rooms.posting import RoomQueue, refusal
 from chatnode.rooms.rights import RoomRights
 from chatnode.rooms.room import Phase, Room
+from chatnode.session.bucket import TokenBucket
 from chatnode.session.core import Answer, Authenticate, Output, Perform, Say, Session, Shut, State
 from chatnode.session.lanes import Lanes
 from chatnode.transports.desk import Desk, unsubscribed
@@ -93,7 +94,9 @@ class Driver:
         self._typed_at: dict[str, float] | None = None
 
     def watch(self) -> None:
-        """Be reminded of the session's deadlines; until :meth:`closed`."""
+        """Be reminded of the session's deadline, which may have moved; until :meth:`closed`."""
+        if self._slot is not None:
+            self._desk.timers.cancel(self, self._slot)
         self._slot = self._desk.timers.schedule(self, self._session.deadline)
 
     @property
@@ -113,6 +116,14 @@ class Driver:
         if self._queues is None:
             self._queues = {}
         return self._queues
+
+    def begin(self, cursors: Mapping[str, str | None]) -> None:
+        """Instead of a ``connect`` frame: follow these rooms, by the channel's authorization."""
+        self._run(self._session.begin(cursors))
+
+    def share(self, bucket: TokenBucket) -> None:
+        """Count commands against a rate that outlives this connection."""
+        self._session.share(bucket)
 
     def received(self, payload: bytes) -> None:
         self._run(self._session.receive(payload, self._desk.services.clocks.monotonic()))
@@ -211,6 +222,7 @@ class Driver:
         now, wall = services.clocks.monotonic(), services.clocks.wall_ms()
         deadline = now + (identity.expires_at - wall) / 1000
         outputs = self._session.authenticated(identity.user, deadline=deadline, now=now)
+        self.watch()
         welcome = Welcome(
             id=self._session.connect_id,
             user=identity.user,
@@ -311,8 +323,8 @@ class Driver:
 
         await self._join(command.room, cursor, command.limit, tell)
 
-    async def _resume(self, cursors: dict[str, str]) -> None:
-        """Follow the rooms that ``connect`` named, one after the other."""
+    async def _resume(self, cursors: dict[str, str | None]) -> None:
+        """Follow the rooms that the client began with, one after the other."""
         for room, text in cursors.items():
 
             def tell(joined: Joined, room: str = room) -> None:
@@ -330,7 +342,7 @@ class Driver:
                 return
             await self._writable()
             try:
-                await self._join(room, _cursor(text), limits.PAGE, tell)
+                await self._join(room, None if text is None else _cursor(text), limits.PAGE, tell)
             except ProtocolError as error:
                 self.ended(room, error.code, error.message, retryable=error.retryable)
             except Unavailable as error:
@@ -460,6 +472,8 @@ class Driver:
         self._issued_at = identity.issued_at
         now, wall = services.clocks.monotonic(), services.clocks.wall_ms()
         self._session.refreshed(now + (identity.expires_at - wall) / 1000)
+        if self._slot is not None:
+            self.watch()
         return Ack(id=command.id, expires_at=identity.expires_at)
 
     async def _writable(self) -> None:

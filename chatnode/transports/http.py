@@ -58,12 +58,12 @@ def unavailable(why: str) -> ProtocolError:
     return ProtocolError(ErrorCode.UNAVAILABLE, why, retry_after=RETRY_AFTER_S)
 
 
-def answering(handler: Handler) -> Handler:
+def answering(handler: Handler, within_s: float = ANSWER_S) -> Handler:
     """``handler`` with a deadline, and with what it may raise turned into answers."""
 
     async def answered(request: Request) -> Response:
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(within_s):
                 return await handler(request)
         except ProtocolError as error:
             return refuse(error)
@@ -71,7 +71,7 @@ def answering(handler: Handler) -> Handler:
             log.warning("%s %s: %s", request.method, request.url.path, error)
             return refuse(unavailable("a source that this needs is away; try again"))
         except TimeoutError:
-            log.warning("%s %s: no answer within %.0f s", request.method, request.url.path, ANSWER_S)
+            log.warning("%s %s: no answer within %.0f s", request.method, request.url.path, within_s)
             return refuse(unavailable("this took too long; try again"))
         except ClientDisconnect:
             return Response(status_code=_CLIENT_GONE)
@@ -79,19 +79,25 @@ def answering(handler: Handler) -> Handler:
     return answered
 
 
-async def body_of(request: Request, kind: type[_Body]) -> _Body:
-    """The request's JSON body; ``invalid`` names the field. An empty body is an empty object."""
+async def bytes_of(request: Request, most: int = BODY_BYTES) -> bytes:
+    """The request's body; ``too_large`` beyond ``most`` bytes."""
     data = bytearray()
     try:
         async with asyncio.timeout(BODY_S):
             async for chunk in request.stream():
                 data += chunk
-                if len(data) > BODY_BYTES:
-                    raise ProtocolError(ErrorCode.TOO_LARGE, f"the body has more than {BODY_BYTES} bytes")
+                if len(data) > most:
+                    raise ProtocolError(ErrorCode.TOO_LARGE, f"the body has more than {most} bytes")
     except TimeoutError as error:
         raise ProtocolError(ErrorCode.INVALID, f"the body did not arrive within {BODY_S:g} s") from error
+    return bytes(data)
+
+
+async def body_of(request: Request, kind: type[_Body]) -> _Body:
+    """The request's JSON body; ``invalid`` names the field. An empty body is an empty object."""
+    data = await bytes_of(request)
     try:
-        return msgspec.json.decode(bytes(data) or b"{}", type=kind)
+        return msgspec.json.decode(data or b"{}", type=kind)
     except msgspec.ValidationError as error:
         message, field = explain_invalid(error)
         raise ProtocolError(ErrorCode.INVALID, message, field=field) from error

@@ -23,11 +23,13 @@ class Rates:
 
     def wait(self, user: str) -> float:
         """0.0: go on, and it is counted; else the seconds until the user may ask again."""
-        now = self._clock()
+        return self.bucket(user).take(self._clock())
+
+    def bucket(self, user: str) -> TokenBucket:
         bucket = self._buckets.get(user)
         if bucket is None:
-            bucket = self._buckets[user] = TokenBucket(self._rate_per_s, self._burst, now)
+            bucket = self._buckets[user] = TokenBucket(self._rate_per_s, self._burst, self._clock())
             if len(self._buckets) > self._users_max:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(user)
-        return bucket.take(now)
+        return bucket

@@ -23,6 +23,8 @@ from chatnode.protocol.codec import ServerFrame, encode_frame
 from chatnode.protocol.frames import Command, Connect
 from chatnode.settings import Settings
 from chatnode.transports import demo, rest
+from chatnode.transports.fallback import routes as fallback
+from chatnode.transports.fallback.visit import FallbackServices
 from tests.unit import protocol_strategies as given_
 
 few = settings(max_examples=30)
@@ -175,6 +177,10 @@ def test_http_is_a_valid_openapi_document() -> None:
 def test_every_route_of_the_application_is_described_and_no_other() -> None:
     services = SimpleNamespace(**dict.fromkeys(rest.RestServices.__dataclass_fields__))
     local = Settings(local_mode=True, jwt_secret="x" * 32)
-    routes = [*rest.routes(cast("rest.RestServices", services)), *demo.routes(local, lambda: 0)]
+    routes = [
+        *rest.routes(cast("rest.RestServices", services)),
+        *fallback.routes(cast("FallbackServices", services)),
+        *demo.routes(local, lambda: 0),
+    ]
     served = {(method.lower(), route.path) for route in routes for method in route.methods or () if method != "HEAD"}
     assert {(operation.method, operation.path) for operation in OPERATIONS} == served

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import ClassVar, cast
+from typing import ClassVar, Final, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from chatnode.transports.websocket.host import SocketHost
 from chatnode.transports.websocket.wheel import Slot
+
+TRANSPORT: Final = "chat.transport"
+"""Key of the ASGI extension ``{"transport": asyncio.Transport}`` of each request."""
 
 
 class GuardedHttp(HttpToolsProtocol):
@@ -71,6 +74,8 @@ class GuardedHttp(HttpToolsProtocol):
         self._in_header = False
         self._deadline(self.host.limits.body_timeout_s)
         super().on_headers_complete()
+        # The application's task has not run yet. ASGI has no way to end a connection whose peer reads nothing.
+        self.scope["extensions"] = {TRANSPORT: {"transport": self.transport}}
 
     def on_message_complete(self) -> None:
         self._deadline(None)
