@@ -104,8 +104,10 @@ describe("following", () => {
     const rooms = Array.from({ length: 10 }, (_, n) => listed({ room: `r${n}`, last_ts: n }));
     world.act({ type: "roomsListed", rooms });
     expect(world.frames("subscribe").map((frame) => ("room" in frame ? frame.room : ""))).toEqual(["r0", "r9", "r8", "r7"]);
-    const frames = world.answer("subscribe", { recovered: false, cursor: "1-0-0", messages: [] });
-    expect(frames.map((frame) => frame.type)).toEqual(["presence", "subscribe"]);
+    const [first, second] = world.frames("subscribe").map((frame) => frame.id);
+    const answer = (id = "") => world.hear({ type: "ack", id, recovered: false, cursor: "1-0-0", messages: [] });
+    expect(answer(first).map((frame) => frame.type)).toEqual(["presence", "subscribe"]);
+    expect(answer(second).map((frame) => frame.type)).toEqual(["subscribe"]);
   });
 
   it("tries again later what was refused for now", () => {
@@ -223,6 +225,21 @@ describe("unread", () => {
 });
 
 describe("people", () => {
+  it("are asked for in the open room, and where somebody without a name speaks", () => {
+    const world = World.following([message(99)]);
+    expect(world.effects).toContainEqual({ do: "listMembers", room: ROOM });
+    world.act({ type: "membersListed", room: ROOM, members: [{ user: "claire", role: "trainer", name: "Claire Fontaine" }] });
+    world.act({ type: "roomsListed", rooms: [listed(), listed({ room: "linux" })] });
+    const known = message(5, { room: "linux" });
+    world.answer("subscribe", { recovered: false, cursor: "1-9-0", messages: [known] });
+    expect(world.effects).not.toContainEqual({ do: "listMembers", room: "linux" });
+    const stranger = { ...event("message", 10, { text: "a", sender: "thomas" }), room: "linux" };
+    const effects = world.act({ type: "frameArrived", number: world.state.connection.number, frame: stranger });
+    expect(effects).toContainEqual({ do: "listMembers", room: "linux" });
+    world.act({ type: "membersFailed", room: "linux", refused: false });
+    expect(world.timers()).toContainEqual(["members linux", 5000]);
+  });
+
   it("come and go", () => {
     const world = World.following();
     world.answer("presence", { online: [ME], count: 1 });

@@ -66,6 +66,7 @@ export class World {
   static following(page: readonly Message[] = [], cursor = "1-100-0", moreBefore = false): World {
     const world = new World();
     world.act({ type: "started", entries: [] });
+    world.act({ type: "roomOpened", room: ROOM });
     world.welcome();
     world.act({ type: "roomsListed", rooms: [listed()] });
     world.answer("subscribe", { recovered: false, cursor, messages: page, more_before: moreBefore, receipts: [] });

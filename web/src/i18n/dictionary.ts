@@ -24,6 +24,8 @@ type Named = "servedBy" | "writeTo" | "timeline" | "joined" | "left" | "deletedB
 export type Dictionary = Readonly<Record<Words, string>> &
   Readonly<Record<Counted, (n: number) => string>> &
   Readonly<Record<Named, (name: string) => string>> & {
+    /** Who says what, or what happened and why. */
+    readonly saying: (first: string, second: string) => string;
     readonly roleIs: (name: string, role: string) => string;
     readonly reactionBy: (emoji: string, names: string) => string;
     readonly typing: (names: readonly string[]) => string;

@@ -65,6 +65,7 @@ export const en: Dictionary = {
 
   joined: (name) => `${name} joined the conversation`,
   left: (name) => `${name} left the conversation`,
+  saying: (first, second) => `${first}: ${second}`,
   roleIs: (name, role) => `${name}: ${role}`,
   edited: "edited",
   deletedByAuthor: "Message deleted",

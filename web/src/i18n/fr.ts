@@ -67,7 +67,8 @@ export const fr: Dictionary = {
 
   joined: (name) => `${name} a rejoint la conversation`,
   left: (name) => `${name} a quitté la conversation`,
-  roleIs: (name, role) => `${name} : ${role}`,
+  saying: (first, second) => `${first}\u00a0: ${second}`,
+  roleIs: (name, role) => `${name}\u00a0: ${role}`,
   edited: "modifié",
   deletedByAuthor: "Message supprimé",
   deletedByOther: (name) => `Message supprimé par ${name}`,

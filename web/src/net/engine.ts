@@ -31,6 +31,8 @@ export class Engine {
   private socket: Socket | null = null;
   private listing = false;
   private listAgain = false;
+  /** Rooms whose members are asked for, and those of them that wait for their turn. */
+  private readonly memberRooms = new Set<string>();
   private readonly memberQueue: string[] = [];
   private memberCalls = 0;
 
@@ -116,7 +118,9 @@ export class Engine {
         void this.listRooms();
         break;
       case "listMembers":
-        if (!this.memberQueue.includes(effect.room)) this.memberQueue.push(effect.room);
+        if (this.memberRooms.has(effect.room)) break;
+        this.memberRooms.add(effect.room);
+        this.memberQueue.push(effect.room);
         void this.listMembers();
         break;
       case "renewToken":
@@ -182,9 +186,10 @@ export class Engine {
       const members = await listMembers(this.state.token.text, room);
       this.dispatch({ type: "membersListed", room, members });
     } catch (error) {
-      // Ids stand in for names until the room is subscribed again.
       if (!(error instanceof HttpFailure)) throw error;
+      this.dispatch({ type: "membersFailed", room, refused: error.refused });
     } finally {
+      this.memberRooms.delete(room);
       this.memberCalls -= 1;
     }
     await this.listMembers();

@@ -30,6 +30,7 @@ export type TimerName =
   | "list"
   | `outbox ${string}`
   | `follow ${string}`
+  | `members ${string}`
   | `presence ${string}`
   | `typing ${string}`;
 
@@ -43,6 +44,7 @@ export type Action =
   | { readonly type: "roomsListed"; readonly rooms: readonly ListedRoom[] }
   | { readonly type: "listFailed" }
   | { readonly type: "membersListed"; readonly room: string; readonly members: readonly Member[] }
+  | { readonly type: "membersFailed"; readonly room: string; readonly refused: boolean }
   | { readonly type: "tokenArrived"; readonly token: Token }
   | { readonly type: "tokenFailed"; readonly refused: boolean }
   | { readonly type: "entryKept"; readonly room: string; readonly id: string }

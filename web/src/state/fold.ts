@@ -30,7 +30,7 @@ export function amend(message: Message, event: AmendEvent): Message {
       return { ...revised(message, event), text: event.text, mentions: event.mentions ?? [], edited: event.ts };
     case "delete": {
       const deleted = { by: event.sender, ts: event.ts };
-      return { ...revised(message, event), text: "", mentions: [], reactions: {}, deleted };
+      return { ...revised(message, event), text: "", mentions: [], edited: null, reactions: {}, deleted };
     }
   }
 }

@@ -8,7 +8,7 @@ import { amend, foldEvent, indexOf, mergePage } from "./fold";
 import type { Room } from "./model";
 import { settle, settleOwn, settlePage } from "./outbox";
 import { activityOf } from "./select";
-import { askPresence, memberChanged, removeRoom } from "./rooms";
+import { askPresence, memberChanged, needMembers, removeRoom } from "./rooms";
 import { laterOf, positionKey } from "./positions";
 import { without } from "./record";
 import type { Turn } from "./turn";
@@ -62,8 +62,8 @@ export function subscribed(turn: Turn, roomId: string, answer: Subscribed): void
   turn.setRoom(roomId, { following: "live" });
   if (answer.recovered !== true) replacePage(turn, roomId, answer);
   for (const receipt of answer.receipts ?? []) receiptArrived(turn, roomId, receipt);
-  askPresence(turn, roomId);
-  if (room.members === null) turn.emit({ do: "listMembers", room: roomId });
+  if (room.kind === "direct" || roomId === turn.state.open) askPresence(turn, roomId);
+  needMembers(turn, roomId);
   followMore(turn);
 }
 
@@ -132,6 +132,7 @@ export function eventArrived(turn: Turn, event: StoredEvent): void {
   if (event.sender === turn.state.me.user) settleOwn(turn, room.id, event.id, at);
   settle(turn, room.id, at);
   if (event.kind === "member") memberChanged(turn, room.id, event.change);
+  else needMembers(turn, room.id);
 }
 
 function folded(room: Room, event: StoredEvent): Partial<Room> {

@@ -45,6 +45,9 @@ function apply(turn: Turn, action: Action): void {
     case "membersListed":
       rooms.membersListed(turn, action.room, action.members);
       break;
+    case "membersFailed":
+      rooms.membersFailed(turn, action.room, action.refused);
+      break;
     case "tokenArrived":
       connection.tokenArrived(turn, action.token.text, action.token.expiresAt);
       break;
@@ -142,13 +145,16 @@ function ring(turn: Turn, name: TimerName): void {
 }
 
 function ringRoom(turn: Turn, name: Extract<TimerName, `${string} ${string}`>): void {
-  const [what, room] = name.split(" ", 2) as ["outbox" | "follow" | "presence" | "typing", string];
+  const [what, room] = name.split(" ", 2) as ["outbox" | "follow" | "members" | "presence" | "typing", string];
   switch (what) {
     case "outbox":
       outbox.resume(turn, room);
       break;
     case "follow":
       following.followAgain(turn, room);
+      break;
+    case "members":
+      rooms.needMembers(turn, room);
       break;
     case "presence":
       rooms.askPresence(turn, room);

@@ -74,7 +74,23 @@ export function openRoom(turn: Turn, roomId: string | null): void {
       turn.setRoom(before.id, { timeline: before.timeline.slice(-KEPT), moreBefore: true, loose: [] });
     }
   }
-  if (roomId !== null && turn.room(roomId) !== null) wantRooms(turn);
+  if (roomId === null || turn.room(roomId) === null) return;
+  wantRooms(turn);
+  if (turn.room(roomId)?.online === null) askPresence(turn, roomId);
+  needMembers(turn, roomId);
+}
+
+/** Members are asked for where they are shown: in the open room, and where the last to speak has no name yet. */
+export function needMembers(turn: Turn, roomId: string): void {
+  const room = turn.room(roomId);
+  if (room?.members !== null || room.following !== "live") return;
+  const speaker = room.timeline.at(-1)?.sender;
+  const unnamed = speaker !== undefined && turn.state.names[speaker] === undefined;
+  if (roomId === turn.state.open || unnamed) turn.emit({ do: "listMembers", room: roomId });
+}
+
+export function membersFailed(turn: Turn, roomId: string, refused: boolean): void {
+  if (!refused) turn.emit({ do: "start", timer: `members ${roomId}`, after: LIST_AGAIN_MS });
 }
 
 export function membersListed(turn: Turn, roomId: string, members: readonly Member[]): void {

@@ -52,6 +52,6 @@ export function Marks({ mark, entry, offline, wishes }: Props): JSX.Element | nu
 
 function failure(words: Dictionary, entry: Entry): string {
   const what = { send: words.failedSend, edit: words.failedEdit, delete: words.failedDelete, react: words.failedReact };
-  const why = entry.problem === null ? "" : ` : ${words.because[entry.problem]}`;
-  return `${what[entry.command.type]}${why}.`;
+  const happened = what[entry.command.type];
+  return entry.problem === null ? happened : `${words.saying(happened, words.because[entry.problem])}.`;
 }

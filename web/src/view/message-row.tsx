@@ -163,7 +163,7 @@ function QuoteLine({ quote, at, names, wishes }: QuoteProps): JSX.Element {
         wishes.jump(at);
       }}
     >
-      <span class="hidden">{words.inReplyTo(name)} : </span>
+      <span class="hidden">{words.saying(words.inReplyTo(name), "")}</span>
       <span class="quote-name" aria-hidden="true">
         {name}
       </span>

@@ -62,7 +62,7 @@ function preview(room: Room, me: string, names: Props["names"], words: Dictionar
   const typing = Object.keys(room.typing);
   if (typing.length > 0) return words.typing(typing.map((user) => firstName(names[user] || user)));
   const waiting = room.outbox.findLast((entry) => entry.command.type === "send")?.command;
-  if (waiting?.type === "send") return `${words.you} : ${plainLine(waiting.text)}`;
+  if (waiting?.type === "send") return words.saying(words.you, plainLine(waiting.text));
   const message = room.timeline.findLast((each) => !each.notice);
   return message === undefined ? "" : previewOf(message, room, me, names, words);
 }
@@ -70,8 +70,8 @@ function preview(room: Room, me: string, names: Props["names"], words: Dictionar
 function previewOf(message: Message, room: Room, me: string, names: Props["names"], words: Dictionary): string {
   if (message.deleted) return words.deletedByAuthor;
   const text = plainLine(message.text ?? "");
-  if (message.sender === me) return `${words.you} : ${text}`;
-  return room.kind === "direct" ? text : `${firstName(names[message.sender] || message.sender)} : ${text}`;
+  if (message.sender === me) return words.saying(words.you, text);
+  return room.kind === "direct" ? text : words.saying(firstName(names[message.sender] || message.sender), text);
 }
 
 function firstName(name: string): string {
