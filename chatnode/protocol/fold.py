@@ -60,7 +60,7 @@ def amend(message: Message, event: EditEvent | DeleteEvent | ReactionEvent) -> M
             if message.deleted:
                 return message
             gone = Deletion(by=event.sender, ts=event.ts)
-            return replace(_revised(message, event), text="", mentions=(), reactions={}, deleted=gone)
+            return replace(_revised(message, event), text="", mentions=(), edited=None, reactions={}, deleted=gone)
 
 
 def _revised(message: Message, event: EditEvent | DeleteEvent) -> Message:

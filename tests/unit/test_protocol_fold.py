@@ -124,9 +124,7 @@ def as_it_stands(event: MessageEvent | MemberEvent, about: Sequence[StoredEvent]
     edits = [other for other in about if isinstance(other, EditEvent)]
     if deletes:
         first = deletes[0]
-        before = [edit for edit in edits if position_of(edit) < position_of(first)]
         begun = replace(begun, text="", mentions=(), deleted=Deletion(first.sender, first.ts))
-        begun = replace(begun, edited=before[-1].ts if before else None)
         return revised(begun, first)
     if edits:
         last = edits[-1]
