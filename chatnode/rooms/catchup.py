@@ -4,6 +4,7 @@ The writer's lag is never seen: a page is MongoDB's, plus the stream's tail beyo
 rules (ARCHITECTURE §3.6).
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -18,12 +19,16 @@ from chatnode.protocol.events import MemberEvent, MessageEvent, StoredEvent
 from chatnode.protocol.fold import Timeline
 from chatnode.protocol.frames import Message, Position
 from chatnode.protocol.sealing import Sealer
+from chatnode.rooms.copies import find_void, is_late
 from chatnode.rooms.ports import HistoryReader, Page, RoomLog, Stored, Unavailable
 from chatnode.rooms.render import cursor_of, event_of
 from chatnode.rooms.room import Room
 
 TAIL_MAX: Final = 5000
 """Events that the history writer may lag behind in one room before its pages cannot be answered."""
+_KEPT_PAGES: Final = 128
+_KEPT_TEXT: Final = 32 * 1024
+"""Characters of a page that is worth keeping: all kept pages together stay below some MiB."""
 
 
 def merge(
@@ -69,6 +74,29 @@ def _cut_around(messages: list[Message], around: Position, limit: int, page: Pag
     )
 
 
+class NewestPages:
+    """The newest page of each room as of one cursor, for the next who joins there. Pure, bounded.
+
+    What a page as of a cursor shows follows from the events up to it: whatever changes a room's page, an erasure too,
+    is an event and moves the cursor on.
+    """
+
+    def __init__(self) -> None:
+        self._pages: OrderedDict[tuple[str, int], tuple[Cursor, Page]] = OrderedDict()
+
+    def find(self, room: str, limit: int, upto: Cursor) -> Page | None:
+        kept = self._pages.get((room, limit))
+        return kept[1] if kept is not None and kept[0] == upto else None
+
+    def keep(self, room: str, limit: int, upto: Cursor, page: Page) -> None:
+        self._pages.pop((room, limit), None)
+        if sum(len(message.text) for message in page.messages) > _KEPT_TEXT:
+            return
+        self._pages[room, limit] = (upto, page)
+        if len(self._pages) > _KEPT_PAGES:
+            self._pages.popitem(last=False)
+
+
 class CatchUp:
     def __init__(
         self,
@@ -84,6 +112,15 @@ class CatchUp:
         self._sealer = sealer
         self._epoch_of = epoch_of
         self._frame = frame
+        self._newest = NewestPages()
+
+    async def newest(self, room: str, limit: int, upto: Cursor) -> Page:
+        """The page of the room's last messages as of ``upto``, a cursor of the room as it is followed here."""
+        page = self._newest.find(room, limit, upto)
+        if page is None:
+            page = await self.page(room, limit=limit, upto=upto)
+            self._newest.keep(room, limit, upto, page)
+        return page
 
     async def page(
         self,
@@ -128,10 +165,23 @@ class CatchUp:
         stored = await self._log.upto(room.name, cursor.seq, end, limits.RECOVER_MAX)
         if stored is None:
             return None
-        events = self._events(stored, room.epoch, cursor.seq)
+        void = await self._late_copies(room, stored)
+        kept = [item for item in stored if item.seq not in void]
+        events = self._events(kept, room.epoch, cursor.seq)
         frames = [self._frame(encode_frame(event)) for event in events]
         rest = room.replay(end)
         return None if rest is None else frames + rest
+
+    async def _late_copies(self, room: Room, stored: list[Stored]) -> set[int]:
+        late = []
+        for item in stored:
+            try:
+                envelope = decode_envelope(item.data)
+            except msgspec.DecodeError:
+                continue
+            if is_late(envelope, item.ts):
+                late.append((Position(room.epoch, item.seq), envelope))
+        return {place.seq for place in await find_void(self._history, room.name, late)}
 
     async def _still_there(self, room: Room, cursor: Cursor) -> bool:
         """Whether the stream (or, once purged, history) still has at ``cursor.seq`` what the cursor means."""

@@ -387,7 +387,7 @@ class Driver:
         joined = Joined(room.cursor, receipts)
         if frames is None:
             joined.cursor = room.cursor
-            page = await services.catch_up.page(room.name, limit=limit, upto=joined.cursor)
+            page = await services.catch_up.newest(room.name, limit, joined.cursor)
             joined.recovered = False
             joined.messages, joined.more_before = page.messages, page.more_before
             frames = room.replay(joined.cursor.seq)

@@ -7,7 +7,7 @@ from chatnode.protocol.cursors import Cursor
 from chatnode.protocol.events import DeleteEvent, EditEvent, MessageEvent, ReactionEvent, StoredEvent
 from chatnode.protocol.fold import Timeline
 from chatnode.protocol.frames import Message, Position
-from chatnode.rooms.catchup import merge
+from chatnode.rooms.catchup import NewestPages, merge
 from chatnode.rooms.chain import Verdict, judge
 from chatnode.rooms.ports import LiveMessage, Page
 from chatnode.rooms.room import HELD_MAX, RING_EVENTS, Room, TooFarBehind
@@ -198,3 +198,39 @@ def test_what_is_held_back_is_bounded() -> None:
     except TooFarBehind:
         return
     raise AssertionError("an unbounded queue")
+
+
+def a_page(text: str) -> Page:
+    message = Message(room="r", epoch=1, seq=1, id="i", sender="s", ts=1, text=text)
+    return Page((message,), more_before=False)
+
+
+def test_the_newest_page_is_kept_until_the_room_moves_on() -> None:
+    pages = NewestPages()
+    pages.keep("r", 50, Cursor(1, 7, "a"), a_page("seven"))
+    assert pages.find("r", 50, Cursor(1, 7, "a")) == a_page("seven")
+    for room, limit, cursor in [
+        ("q", 50, Cursor(1, 7, "a")),
+        ("r", 20, Cursor(1, 7, "a")),
+        ("r", 50, Cursor(1, 8, "a")),
+    ]:
+        assert pages.find(room, limit, cursor) is None
+    assert pages.find("r", 50, Cursor(2, 7, "a")) is None
+    assert pages.find("r", 50, Cursor(1, 7, "b")) is None
+
+
+def test_a_page_of_long_texts_takes_the_place_of_an_older_one_and_is_not_kept() -> None:
+    pages = NewestPages()
+    pages.keep("r", 50, Cursor(1, 7), a_page("short"))
+    pages.keep("r", 50, Cursor(1, 8), a_page("x" * 100_000))
+    assert pages.find("r", 50, Cursor(1, 7)) is None
+    assert pages.find("r", 50, Cursor(1, 8)) is None
+
+
+def test_of_many_pages_the_last_ones_are_kept() -> None:
+    pages = NewestPages()
+    for number in range(1000):
+        pages.keep(f"r{number}", 50, Cursor(1, 1), a_page("text"))
+    kept = [number for number in range(1000) if pages.find(f"r{number}", 50, Cursor(1, 1)) is not None]
+    assert kept == list(range(1000 - len(kept), 1000))
+    assert 1 <= len(kept) < 1000
