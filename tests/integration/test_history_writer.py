@@ -278,6 +278,6 @@ async def test_what_mongodb_can_never_hold_is_refused_alone(mongodb: Database) -
 
 
 def _without_edit_time(message: Message) -> Message:
-    """An edit that comes after the delete that followed it leaves no time of itself behind."""
+    """Of an edit that comes before the delete that it followed the time stays."""
     fields = {name: getattr(message, name) for name in message.__struct_fields__}
     return Message(**{**fields, "edited": None}) if message.deleted else message
