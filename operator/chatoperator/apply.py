@@ -3,6 +3,7 @@
 import base64
 import secrets
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +17,9 @@ from chatoperator.plan.mongodb import MongoView
 from chatoperator.plan.naming import AUTOSCALER, MANAGER
 from chatoperator.plan.observed import ClusterStatus
 from chatoperator.spec import GROUP, KIND, VERSION, ChatCluster
+
+_REFUSALS: Final = frozenset({400, 403, 404, 422})
+"""Answers that say something about this one object."""
 
 
 class Applied(Struct):
@@ -61,29 +65,32 @@ class Applier:
         if desired.draw is not None:
             await self._draw(desired.draw, live)
             done.writes += 1
-        refused: list[str] = []
         for thing in desired.objects:
-            if not needs_apply(live.get(ref(thing)), thing, MANAGER):
-                continue
-            try:
-                await self._kube.apply(thing, MANAGER)
-                done.writes += 1
-            except ApiError as error:
-                if error.status not in {403, 404, 422, 400}:
-                    raise
-                refused.append(str(error))
+            if needs_apply(live.get(ref(thing)), thing, MANAGER):
+                await self._apply(thing, done)
         if desired.scale is not None:
             done.writes += await self._scale(*desired.scale, live, namespace)
-        if desired.prune:
-            for where in live.keys() - desired.refs:
-                if where.kind != "Secret":
-                    await self._kube.delete(where, namespace)
-                    done.writes += 1
+        for where in self._spare(desired, live):
+            await self._kube.delete(where, namespace)
+            done.writes += 1
         if desired.mongodb is not None and view is not None:
             await mongo.perform(desired.mongodb, view, credentials, cluster.spec.mongodb.database)
             done.writes += 1
-        done.refused = tuple(refused)
         return done
+
+    @staticmethod
+    def _spare(desired: Desired, live: Mapping[Ref, Object]) -> list[Ref]:
+        """What is ours and no longer wanted; never a Secret."""
+        return [where for where in live.keys() - desired.refs if where.kind != "Secret"] if desired.prune else []
+
+    async def _apply(self, thing: Object, done: Applied) -> None:
+        try:
+            await self._kube.apply(thing, MANAGER)
+            done.writes += 1
+        except ApiError as error:
+            if error.status not in _REFUSALS:
+                raise
+            done.refused = (*done.refused, str(error))
 
     async def _draw(self, draw: Draw, live: Mapping[Ref, Object]) -> None:
         """Create, or add the keys that are missing; a value that is there is never written over."""

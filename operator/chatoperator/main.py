@@ -67,6 +67,8 @@ async def _act(
         kopf.operator(
             registry=registry,
             settings=options,
+            # Its own way asks the system for a user's name, which a container need not have.
+            identity=settings.instance,  # type: ignore[arg-type]  # a string with a private name
             standalone=True,
             clusterwide=not settings.watch,
             namespaces=settings.watch,

@@ -23,7 +23,7 @@ from chatoperator.observe import Observer, last_status
 from chatoperator.plan.decide import plan
 from chatoperator.plan.observed import ClusterStatus, Condition
 from chatoperator.plan.status import stamp
-from chatoperator.spec import GROUP, KIND, VERSION, ChatCluster, InvalidSpec, parse
+from chatoperator.spec import GROUP, KIND, VERSION, InvalidSpec, parse
 
 logger = logging.getLogger(__name__)
 

@@ -130,7 +130,7 @@ def _traffic_policy(cluster: ChatCluster, *, hashed: bool) -> Object:
 
 
 def _ingress_annotations(profile: str, name: str) -> Mapping[str, str]:
-    """What each controller reads on an Ingress; stickiness that belongs on the Service is in ``service_annotations``."""
+    """What each controller reads on an Ingress; Traefik reads the Service (``service_annotations``)."""
     idle = str(_IDLE_S)
     if profile == "nginx-legacy":
         prefix = "nginx.ingress.kubernetes.io"

@@ -70,7 +70,7 @@ cluster {{
 """
 
 
-def configuration(cluster: ChatCluster, managed: ManagedNats) -> str:
+def configuration(managed: ManagedNats) -> str:
     """The servers' file. Passwords come from the environment, so that it is no secret."""
     routes = "\n".join(f"    $NATS_ROUTE_{ordinal}" for ordinal in range(managed.replicas))
     together = _CLUSTER.format(port=_ROUTES_PORT, routes=routes) if managed.replicas > 1 else ""
@@ -89,7 +89,7 @@ def config_map(cluster: ChatCluster, managed: ManagedNats) -> Object:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(cluster, child(cluster, "nats"), "nats"),
-        "data": {"nats.conf": configuration(cluster, managed)},
+        "data": {"nats.conf": configuration(managed)},
     }
 
 
@@ -140,7 +140,7 @@ def stateful_set(cluster: ChatCluster, managed: ManagedNats) -> Object:
         "nats",
         main,
         volumes=[pods.TMP, pods.file_volume("config", config=child(cluster, "nats"))],
-        configuration=pods.checksum(configuration(cluster, managed)),
+        configuration=pods.checksum(configuration(managed)),
         grace_s=_LAME_DUCK_S + 20,
         over="Zone",
     )

@@ -52,7 +52,7 @@ def _deny(cluster: ChatCluster) -> Object:
     everybody = {
         key: value for key, value in pod_selector(cluster, "node").items() if key != "app.kubernetes.io/component"
     }
-    return _object(cluster, "default-deny", "policy", {"matchLabels": everybody}, [], [])
+    return _object(cluster, "default-deny", "policy", {"matchLabels": everybody}, ingress=[], egress=[])
 
 
 def _policy(cluster: ChatCluster, component: str) -> Object:
@@ -62,8 +62,8 @@ def _policy(cluster: ChatCluster, component: str) -> Object:
         component,
         component,
         {"matchLabels": pod_selector(cluster, component)},
-        [_rule("from", [_peer(cluster, who) for who in peers], ports) for peers, ports in entering],
-        [_DNS, *(_rule("to", [_peer(cluster, who) for who in peers], ports) for peers, ports in leaving)],
+        ingress=[_rule("from", [_peer(cluster, who) for who in peers], ports) for peers, ports in entering],
+        egress=[_DNS, *(_rule("to", [_peer(cluster, who) for who in peers], ports) for peers, ports in leaving)],
     )
 
 
@@ -106,7 +106,13 @@ def _rule(side: str, peers: Sequence[Json], ports: Sequence[int]) -> Object:
 
 
 def _object(
-    cluster: ChatCluster, name: str, component: str, pods: Object, ingress: Sequence[Json], egress: Sequence[Json]
+    cluster: ChatCluster,
+    name: str,
+    component: str,
+    pods: Object,
+    *,
+    ingress: Sequence[Json],
+    egress: Sequence[Json],
 ) -> Object:
     return {
         "apiVersion": "networking.k8s.io/v1",

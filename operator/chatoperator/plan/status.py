@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from chatoperator.plan.exposure import Exposed
+from chatoperator.plan.mongodb import MongoView
 from chatoperator.plan.naming import PAUSED, selector, selector_text
 from chatoperator.plan.observed import (
     ClusterStatus,
@@ -19,7 +20,7 @@ from chatoperator.plan.observed import (
     Workload,
 )
 from chatoperator.plan.scale import Scale
-from chatoperator.spec import ChatCluster
+from chatoperator.spec import ChatCluster, ManagedMongodb, ManagedNats
 
 KEPT_DECISIONS: Final = 10
 _Say = Callable[[str, bool | None, str, str], Condition]
@@ -122,36 +123,37 @@ def _conditions(
 
 
 def _datastores(cluster: ChatCluster, observed: Observed, say: _Say) -> Condition:
-    lacking: list[str] = []
-    single: list[str] = []
     nats, mongodb = cluster.spec.nats.managed, cluster.spec.mongodb.managed
-    if nats is not None:
-        ready = observed.workloads.get("nats", Workload()).ready
-        if ready < nats.replicas:
-            lacking.append(f"{ready} of {nats.replicas} NATS servers are ready")
-        if nats.replicas == 1:
-            single.append("NATS")
-    if mongodb is not None:
-        view = observed.mongodb
-        healthy = len(view.healthy) if view else 0
-        if view is None or not view.initiated:
-            lacking.append("MongoDB's replica set is not initiated yet")
-        elif not view.primary:
-            lacking.append(f"MongoDB has no primary; {len(view.answering)} of {mongodb.replicas} members answer")
-        elif healthy < mongodb.replicas:
-            lacking.append(f"{healthy} of {mongodb.replicas} MongoDB members are healthy")
-        elif not view.users:
-            lacking.append("MongoDB's users are not made yet")
-        if mongodb.replicas == 1:
-            single.append("MongoDB")
+    lacking = _nats_lacks(nats, observed) + _mongodb_lacks(mongodb, observed.mongodb)
     if lacking:
         return say("DatastoresReady", False, "Lacking", "; ".join(lacking))
+    managed = (("NATS", nats), ("MongoDB", mongodb))
+    single = [name for name, asked in managed if asked is not None and asked.replicas == 1]
     if single:
         words = f"ready, with one member of {' and '.join(single)}: what it loses is lost"
         return say("DatastoresReady", True, "SingleMember", words)
-    external = [name for name, managed in (("NATS", nats), ("MongoDB", mongodb)) if managed is None]
+    external = [name for name, asked in managed if asked is None]
     words = f"{' and '.join(external)} are run by somebody else and not looked at" if external else "all are ready"
     return say("DatastoresReady", True, "Ready", words)
+
+
+def _nats_lacks(managed: ManagedNats | None, observed: Observed) -> list[str]:
+    ready = observed.workloads.get("nats", Workload()).ready
+    if managed is None or ready >= managed.replicas:
+        return []
+    return [f"{ready} of {managed.replicas} NATS servers are ready"]
+
+
+def _mongodb_lacks(managed: ManagedMongodb | None, view: MongoView | None) -> list[str]:
+    if managed is None:
+        return []
+    if view is None or not view.initiated:
+        return ["MongoDB's replica set is not initiated yet"]
+    if not view.primary:
+        return [f"MongoDB has no primary; {len(view.answering)} of {managed.replicas} members answer"]
+    if len(view.healthy) < managed.replicas:
+        return [f"{len(view.healthy)} of {managed.replicas} MongoDB members are healthy"]
+    return [] if view.users else ["MongoDB's users are not made yet"]
 
 
 def _entry(observed: Observed, exposed: Exposed, say: _Say) -> Condition:

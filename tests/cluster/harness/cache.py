@@ -19,7 +19,8 @@ class HarnessError(Exception):
 
 
 def say(message: str) -> None:
-    print(f"cluster: {message}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"cluster: {message}\n")
+    sys.stderr.flush()
 
 
 def digest(parts: Iterable[bytes]) -> str:

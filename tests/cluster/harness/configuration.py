@@ -102,7 +102,7 @@ state = "{folder}/containerd-state"
     return ["containerd", "-c", str(folder / "containerd.toml")]
 
 
-def kubelet(folder: Path, address: str, dns: str) -> Sequence[str]:
+def kubelet(folder: Path, address: str, dns: str, cgroup: str) -> Sequence[str]:
     _document(
         folder / "kubelet.yaml",
         apiVersion="kubelet.config.k8s.io/v1beta1",
@@ -114,6 +114,7 @@ def kubelet(folder: Path, address: str, dns: str) -> Sequence[str]:
         },
         authorization={"mode": "Webhook"},
         cgroupDriver="cgroupfs",
+        cgroupRoot=f"/{cgroup}",
         failSwapOn=False,
         failCgroupV1=False,
         containerRuntimeEndpoint=f"unix://{folder}/run/containerd.sock",

@@ -1,6 +1,7 @@
-"""A whole Kubernetes on this machine: real parts, one node, inside a network namespace of its own.
+"""A whole Kubernetes on this machine: real parts, one node, in namespaces of its own for network and mounts.
 
-Everything is a child of this process, lives under one folder and in one namespace, and ends by its process id.
+Everything is a child of this process, lives under one folder, and ends by its process id. What the parts write into
+fixed places of the system (``/var/lib/cni``, ``/run/netns``…) they write into mounts that only they see.
 """
 
 import contextlib
@@ -23,6 +24,13 @@ from tests.cluster.harness.cache import HarnessError, run
 NODE_IP: Final = "192.0.2.1"
 DNS_IP: Final = "10.96.0.10"
 _PREFIX: Final = "chatk8s"
+_SCREEN: Final = """set -e
+mount --make-rshared /
+for folder in /run/netns /var/lib/cni /var/lib/kubelet; do mkdir -p $folder; mount -t tmpfs none $folder; done
+echo ready
+exec sleep infinity
+"""
+"""Runs for as long as the cluster: holds the mount namespace open."""
 _STOP_ORDER: Final = ("kubelet", "kube-proxy", "coredns", "scheduler", "controller-manager")
 
 
@@ -72,11 +80,17 @@ class Kubernetes:
         # Not `ip netns exec`: that mounts /sys anew and hides the cgroups.
         return ("nsenter", f"--net={self.namespace_file}")
 
+    def _screen(self) -> Sequence[str]:
+        screen = self._processes["screen"].pid
+        return ("nsenter", f"--net={self.namespace_file}", f"--mount=/proc/{screen}/ns/mnt")
+
     def start(self, *, nodes: bool = True) -> None:
         """With ``nodes=False`` an API server alone, for what needs no pods."""
         sweep()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._make_namespace()
+        self._make_screen()
+        make_cgroup(self.name)
         pki.make(self.folder / "pki", NODE_IP)
         token = secrets.token_hex(16)
         (self.folder / "pki" / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
@@ -96,9 +110,8 @@ class Kubernetes:
             self._spawn(name, [str(self._kubernetes / f"kube-{name}"), *arguments])
         for image in self._images:
             self._import(image)
-        self._spawn(
-            "kubelet", [str(self._kubernetes / "kubelet"), *configuration.kubelet(self.folder, NODE_IP, DNS_IP)]
-        )
+        node = configuration.kubelet(self.folder, NODE_IP, DNS_IP, self.name)
+        self._spawn("kubelet", [str(self._kubernetes / "kubelet"), *node])
         self._spawn("kube-proxy", [str(self._kubernetes / "kube-proxy"), *configuration.proxy(self.folder)])
         self._spawn("coredns", [str(self._coredns), *configuration.coredns(self.folder, NODE_IP, DNS_IP)])
         wait_until("the node", self._node_ready, 180)
@@ -165,11 +178,19 @@ class Kubernetes:
             [*inside, "sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=1"], capture_output=True, check=False
         )
 
+    def _make_screen(self) -> None:
+        command = [*self._inside(), "unshare", "--mount", "--propagation", "private", "sh", "-c", _SCREEN]
+        screen = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+        self._processes["screen"] = screen
+        assert screen.stdout is not None
+        if screen.stdout.readline().strip() != b"ready":
+            raise HarnessError("cannot make a mount namespace: the cluster tests have to run as root")
+
     def _spawn(self, name: str, command: Sequence[str]) -> None:
         (self.folder / "log").mkdir(exist_ok=True)
         with (self.folder / "log" / f"{name}.log").open("wb") as log:
             self._processes[name] = subprocess.Popen(
-                [*self._inside(), *command], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                [*self._screen(), *command], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
 
     def check(self) -> None:
@@ -201,10 +222,10 @@ class Kubernetes:
         for name in ("apiserver", "containerd", "etcd"):
             self._end(name, signal.SIGTERM, 10)
         clear(self.name)
-        unmount(str(self.folder))
-        for state in ("networks", "results"):
-            for left in Path("/var/lib/cni", state).glob(f"{self.name}*"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        self._end("screen", signal.SIGKILL, 10)
+        remove_cgroup(self.name)
+        for left in ("containerd-root", "containerd-state", "etcd", "kubelet", "volumes"):
+            shutil.rmtree(self.folder / left, ignore_errors=True)
 
     def _tasks(self) -> Sequence[str]:
         return self._ctr("task", "ls", "-q").split()
@@ -244,11 +265,26 @@ def clear(name: str) -> None:
     subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
-def unmount(prefix: str) -> None:
-    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    inside = [mount for mount in mounts if mount.startswith(prefix)]
-    for mount in sorted(inside, reverse=True):
-        subprocess.run(["umount", "-l", mount], capture_output=True, check=False)
+def _hierarchies() -> Sequence[Path]:
+    """One for cgroup v2, one for each controller of v1."""
+    root = Path("/sys/fs/cgroup")
+    return [root] if (root / "cgroup.controllers").exists() else [path for path in root.iterdir() if path.is_dir()]
+
+
+def make_cgroup(name: str) -> None:
+    for hierarchy in _hierarchies():
+        (hierarchy / name).mkdir(exist_ok=True)
+
+
+def remove_cgroup(name: str) -> None:
+    """With all below it, the innermost first; they are empty once their processes have ended."""
+    for hierarchy in _hierarchies():
+        top = hierarchy / name
+        if top.exists() and not top.is_symlink():
+            inner = sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True)
+            for folder in [*inner, top]:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
 
 def sweep() -> None:
@@ -257,6 +293,7 @@ def sweep() -> None:
         pid = left.split("-")[1]
         if pid.isdigit() and not Path("/proc", pid).exists():
             clear(left)
+            remove_cgroup(left)
 
 
 def _namespaces() -> Iterable[str]:
