@@ -124,6 +124,7 @@ def folds() -> Json:
         fold("the second half over the page of the first", log[:5], log[5:]),
         fold("events that the page contains already", log[:8], log[3:]),
         fold("edits, deletes and reactions after a delete change nothing", log, [react(11, "ana", gone, "👍")]),
+        fold("a deleted message is no longer an edited one", log, [DeleteEvent(**fields(11, "bob"), target=edited)]),
         fold("a second copy of an edit is void", log[:6], [log[6], later_edit, copy]),
         fold("a second copy of a message is void", log, [msgspec.structs.replace(log[0], seq=13, prev=10)]),
         fold("an edit of a new epoch counts though its number is lower", log, [restored]),
