@@ -56,6 +56,10 @@ RULES: Final[Mapping[str, tuple[Object, ...]]] = {
             "!has(self.managed) || !has(oldSelf.managed) || self.managed.storage == oldSelf.managed.storage",
             "nats.managed.storage cannot be changed: expand the volume claims themselves",
         ),
+        rule(
+            "!has(self.managed) || !has(oldSelf.managed) || self.managed.replicas >= oldSelf.managed.replicas",
+            "nats.managed.replicas cannot be lowered: the streams have copies on every server",
+        ),
     ),
     "Mongodb": (
         rule(

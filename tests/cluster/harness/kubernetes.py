@@ -183,7 +183,9 @@ class Kubernetes:
         screen = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
         self._processes["screen"] = screen
         assert screen.stdout is not None
-        if screen.stdout.readline().strip() != b"ready":
+        with screen.stdout as told:
+            answer = told.readline().strip()
+        if answer != b"ready":
             raise HarnessError("cannot make a mount namespace: the cluster tests have to run as root")
 
     def _spawn(self, name: str, command: Sequence[str]) -> None:

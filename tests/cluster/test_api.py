@@ -1,0 +1,417 @@
+"""The resource and the operator's writing against a real kube-apiserver, without any pod."""
+
+import asyncio
+import copy
+import itertools
+import random
+import re
+import resource as process
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from chatoperator.apply import Applier
+from chatoperator.crd import definition
+from chatoperator.kube import Kube
+from chatoperator.objects import Json, Object, Ref, at, mapping, ref, text
+from chatoperator.observe import LISTED, Observer
+from chatoperator.plan.naming import MANAGER, PAUSED
+from chatoperator.reconcile import Reconciler
+from chatoperator.spec import GROUP, KIND, VERSION
+from tests.cluster.conftest import Figures
+from tests.cluster.harness.cache import HarnessError
+from tests.cluster.harness.world import World, world
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+
+AUTH = {"issuer": "https://i.test", "jwksUrl": "https://i.test/jwks.json"}
+NAMES = (f"c{number}" for number in itertools.count(1))
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """An API server alone, with the definition."""
+    with world(tmp_path_factory.mktemp("api"), nodes=False) as running:
+        running.apply(definition())
+        running.kubectl("wait", "--for=condition=Established", "crd/chatclusters.chat.skillhub.io", "--timeout=60s")
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def kube(api: World) -> AsyncIterator[Kube]:
+    async with await Kube.connect(str(api.kubeconfig)) as connected:
+        yield connected
+
+
+def asked(name: str, **spec: object) -> dict[str, Json]:
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": KIND,
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"auth": AUTH, **spec},  # type: ignore[dict-item]  # parts of a spec
+    }
+
+
+def reconciler(kube: Kube) -> Reconciler:
+    observer = Observer(kube, image="chat:1", version="test", clock=time.monotonic)
+    return Reconciler(kube, observer, Applier(kube), clock=time.monotonic, instance="test")
+
+
+async def settle(visitor: Reconciler, name: str) -> None:
+    """Visit until a visit writes nothing."""
+    for _ in range(6):
+        before = visitor.writes
+        await visitor.visit(("default", name))
+        if visitor.writes == before:
+            return
+    raise AssertionError("every visit writes")
+
+
+async def children(kube: Kube, name: str) -> Mapping[Ref, Object]:
+    labels = f"app.kubernetes.io/managed-by={MANAGER},app.kubernetes.io/instance={name}"
+    kinds = (*LISTED, ("v1", "Secret"))
+    found = [await kube.list(*kind, "default", labels) for kind in kinds]
+    return {ref(thing): thing for things in found for thing in things}
+
+
+def essence(thing: Object) -> Json:
+    """An object without what every write changes."""
+    plain: dict[str, Json] = copy.deepcopy(msgspec.to_builtins(thing))
+    plain["metadata"] = {"labels": at(plain, "metadata", "labels"), "name": at(plain, "metadata", "name")}
+    plain.pop("status", None)
+    return {} if plain.get("kind") == "Secret" else plain
+
+
+# Rules: one that is accepted and one that is refused, with what it says.
+
+STORE = {"storage": {"size": "1Gi"}}
+RULES: list[tuple[str, Mapping[str, object], Mapping[str, object], str]] = [
+    ("min", {"nodes": {"min": 2, "max": 3}}, {"nodes": {"min": 4, "max": 3}}, "nodes.min is above nodes.max"),
+    (
+        "target",
+        {"nodes": {"targetConnections": 20000}},
+        {"nodes": {"targetConnections": 20001}},
+        "nodes.targetConnections is more than a node takes",
+    ),
+    (
+        "burst",
+        {"limits": {"commandsPerSecond": 50, "commandBurst": 50}},
+        {"limits": {"commandsPerSecond": 50}},
+        "limits.commandBurst is below",
+    ),
+    (
+        "nats",
+        {"nats": {"external": {"secret": "s"}}},
+        {"nats": {"external": {"secret": "s"}, "managed": {}}},
+        "either nats.managed or nats.external",
+    ),
+    ("no nats", {"nats": {"managed": {}}}, {"nats": {}}, "either nats.managed or nats.external"),
+    (
+        "mongodb",
+        {"mongodb": {"external": {"secret": "s"}}},
+        {"mongodb": {"external": {"secret": "s"}, "managed": {}}},
+        "either mongodb.managed or mongodb.external",
+    ),
+    (
+        "gateway",
+        {"exposure": {"type": "gateway", "gateway": {"name": "g"}}},
+        {"exposure": {"type": "gateway"}},
+        "exposure.gateway.name",
+    ),
+    (
+        "ingress",
+        {"exposure": {"type": "ingress", "host": "h.test", "ingress": {"profile": "contour"}}},
+        {"exposure": {"type": "ingress", "host": "h.test"}},
+        "exposure.ingress.profile",
+    ),
+    (
+        "host",
+        {"exposure": {"type": "ingress", "host": "h.test", "ingress": {"profile": "contour"}}},
+        {"exposure": {"type": "ingress", "ingress": {"profile": "contour"}}},
+        "exposure.host",
+    ),
+    ("partitions", {"partitions": 8}, {"partitions": 16}, "spec.partitions"),
+    ("members", {"nats": {"managed": {"replicas": 1}}}, {"nats": {"managed": {"replicas": 2}}}, "supported values"),
+    ("url", {"auth": AUTH}, {"auth": {**AUTH, "jwksUrl": "ftp://x"}}, "jwksUrl"),
+    ("issuer", {"auth": AUTH}, {"auth": {"jwksUrl": "https://x.test"}}, "issuer"),
+]
+
+
+@pytest.mark.parametrize(("what", "good", "bad", "words"), RULES, ids=[rule[0] for rule in RULES])
+async def test_a_rule_accepts_and_refuses(
+    what: str, good: Mapping[str, object], bad: Mapping[str, object], words: str, api: World
+) -> None:
+    name = next(NAMES)
+    api.apply(asked(name, **good))
+    with pytest.raises(HarnessError, match=re.escape(words)):
+        api.apply(asked(next(NAMES), **bad))
+    api.kubectl("delete", "chatcluster", name)
+
+
+CHANGES: list[tuple[Mapping[str, object], Mapping[str, object], str]] = [
+    ({"nats": {"managed": STORE}}, {"nats": {"managed": {"storage": {"size": "2Gi"}}}}, "nats.managed.storage"),
+    (
+        {"mongodb": {"managed": STORE}},
+        {"mongodb": {"managed": {"storage": {"size": "2Gi"}}}},
+        "mongodb.managed.storage",
+    ),
+    ({"mongodb": {"database": "a", "managed": {}}}, {"mongodb": {"database": "b", "managed": {}}}, "mongodb.database"),
+    ({"nats": {"managed": {}}}, {"nats": {"external": {"secret": "s"}}}, "between managed and external"),
+    ({"nats": {"managed": {"replicas": 3}}}, {"nats": {"managed": {"replicas": 1}}}, "nats.managed.replicas"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "words"), CHANGES, ids=[change[2] for change in CHANGES])
+async def test_what_cannot_be_changed_is_refused(
+    before: Mapping[str, object], after: Mapping[str, object], words: str, api: World
+) -> None:
+    name = next(NAMES)
+    document = msgspec.json.encode(asked(name, **before)).decode()
+    api.kubectl("create", "-f", "-", document=document)
+    with pytest.raises(HarnessError, match=re.escape(words)):
+        api.kubectl("replace", "-f", "-", document=msgspec.json.encode(asked(name, **after)).decode())
+    api.kubectl("delete", "chatcluster", name)
+
+
+async def test_a_name_has_an_end(api: World) -> None:
+    with pytest.raises(HarnessError, match="at most 40 characters"):
+        api.apply(asked("x" * 41))
+
+
+async def test_defaults_scale_and_short_name(api: World) -> None:
+    name = next(NAMES)
+    api.apply(asked(name))
+    found = api.get("chat", name, "default")
+    assert found is not None
+    spec = found["spec"]
+    assert isinstance(spec, dict)
+    assert spec["nodes"]["resources"]["limits"] == {"memory": "1Gi"}
+    assert spec["nats"]["managed"]["replicas"] == 3
+    api.kubectl("scale", "chatcluster", name, "--replicas=7")
+    assert api.kubectl("get", "chat", name, "-o", "jsonpath={.spec.nodes.replicas}") == "7"
+    api.kubectl("delete", "chatcluster", name)
+
+
+# Bringing about.
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def cluster(api: World, kube: Kube) -> AsyncIterator[str]:
+    """A ChatCluster whose objects are all there."""
+    name = next(NAMES)
+    api.apply(asked(name))
+    await settle(reconciler(kube), name)
+    yield name
+    api.kubectl("delete", "chatcluster", name, "--ignore-not-found")
+
+
+async def test_a_second_visit_writes_nothing(kube: Kube, cluster: str) -> None:
+    visitor = reconciler(kube)
+    before = {
+        where: text(thing, "metadata", "resourceVersion") for where, thing in (await children(kube, cluster)).items()
+    }
+    assert await visitor.visit(("default", cluster)) is not None
+    assert visitor.writes == 0
+    after = {
+        where: text(thing, "metadata", "resourceVersion") for where, thing in (await children(kube, cluster)).items()
+    }
+    assert after == before
+    assert len(after) > 20
+
+
+async def test_every_child_that_is_deleted_comes_back(kube: Kube, cluster: str) -> None:
+    before = await children(kube, cluster)
+    for where in before:
+        await kube.delete(where, "default")
+    await settle(reconciler(kube), cluster)
+    after = await children(kube, cluster)
+    assert {where: essence(thing) for where, thing in after.items()}.keys() == before.keys()
+
+
+async def test_every_owned_field_that_is_edited_is_put_right_and_those_of_others_stay(
+    api: World, kube: Kube, cluster: str
+) -> None:
+    before = {where: essence(thing) for where, thing in (await children(kube, cluster)).items()}
+    node, config = f"{cluster}-node", f"{cluster}-worker"
+    image = '{"spec":{"template":{"spec":{"containers":[{"name":"node","image":"evil:1"}]}}}}'
+    api.kubectl("patch", "deployment", node, "--type=strategic", "-p", image)
+    api.kubectl("patch", "configmap", config, "--type=merge", "-p", '{"data":{"CHAT_RETENTION_HOURS":"1","MINE":"x"}}')
+    api.kubectl(
+        "patch", "service", cluster, "--type=merge", "-p", '{"spec":{"selector":{"app.kubernetes.io/name":"x"}}}'
+    )
+    api.kubectl("label", "deployment", node, "team=blue")
+    api.kubectl("scale", "deployment", node, "--replicas=9")
+    await settle(reconciler(kube), cluster)
+    after = await children(kube, cluster)
+    assert mapping(after[Ref("v1", "ConfigMap", config)], "data").get("MINE") == "x"
+    assert mapping(after[Ref("apps/v1", "Deployment", node)], "metadata", "labels").get("team") == "blue"
+    api.kubectl("patch", "configmap", config, "--type=json", "-p", '[{"op":"remove","path":"/data/MINE"}]')
+    api.kubectl("label", "deployment", node, "team-")
+    assert {where: essence(thing) for where, thing in (await children(kube, cluster)).items()} == before
+
+
+async def test_credentials_are_drawn_once(kube: Kube, cluster: str) -> None:
+    where = Ref("v1", "Secret", f"{cluster}-credentials")
+    before = await kube.get(where, "default")
+    await reconciler(kube).visit(("default", cluster))
+    after = await kube.get(where, "default")
+    assert before is not None
+    assert after is not None
+    assert before["data"] == after["data"]
+
+
+async def test_a_part_that_is_no_longer_wanted_goes(api: World, kube: Kube, cluster: str) -> None:
+    exposure = {"type": "ingress", "host": "h.test", "ingress": {"profile": "traefik"}}
+    api.apply(asked(cluster, exposure=exposure))
+    await settle(reconciler(kube), cluster)
+    ingress = Ref("networking.k8s.io/v1", "Ingress", f"{cluster}-ingress")
+    service = Ref("v1", "Service", cluster)
+    found = await children(kube, cluster)
+    assert ingress in found
+    assert any("sticky" in key for key in mapping(found[service], "metadata", "annotations"))
+    api.apply(asked(cluster, exposure={"type": "none"}))
+    await settle(reconciler(kube), cluster)
+    found = await children(kube, cluster)
+    assert ingress not in found
+    assert not mapping(found[service], "metadata", "annotations")
+
+
+async def test_replicas_have_an_owner_of_their_own(kube: Kube, cluster: str) -> None:
+    found = await kube.get(Ref("apps/v1", "Deployment", f"{cluster}-node"), "default")
+    assert found is not None
+    managers = {
+        text(entry, "manager"): "f:replicas" in mapping(entry, "fieldsV1", "f:spec")
+        for entry in found["metadata"]["managedFields"]  # type: ignore[index,call-overload]
+    }
+    assert managers == {"chat-operator": False, "chat-autoscaler": True}
+
+
+async def test_a_pause_leaves_everything_alone(api: World, kube: Kube, cluster: str) -> None:
+    api.kubectl("annotate", "chatcluster", cluster, f"{PAUSED}=all")
+    api.kubectl("delete", "configmap", f"{cluster}-node")
+    await settle(reconciler(kube), cluster)
+    assert Ref("v1", "ConfigMap", f"{cluster}-node") not in await children(kube, cluster)
+    assert api.condition(cluster, "default", "Paused")["status"] == "True"
+    api.kubectl("annotate", "chatcluster", cluster, f"{PAUSED}-")
+    await settle(reconciler(kube), cluster)
+    assert Ref("v1", "ConfigMap", f"{cluster}-node") in await children(kube, cluster)
+
+
+async def test_each_property_set_changed_and_unset_is_told_truthfully(api: World, kube: Kube, cluster: str) -> None:
+    for spec in ({"workers": {"replicas": 3}}, {"workers": {"replicas": 4}}, {}):
+        api.apply(asked(cluster, **spec))
+        await settle(reconciler(kube), cluster)
+        found = api.get("chatcluster", cluster, "default")
+        assert found is not None
+        generation = found["metadata"]["generation"]  # type: ignore[index]
+        conditions = found["status"]["conditions"]  # type: ignore[index]
+        assert {condition["observedGeneration"] for condition in conditions} == {generation}
+        assert api.condition(cluster, "default", "Ready")["status"] == "False"
+
+
+class _Crash(Exception):
+    """The operator dies here."""
+
+
+class CrashingKube(Kube):
+    """Dies after its n-th write."""
+
+    left: int
+
+    async def _call(self, method: str, path: str, *rest: object) -> Object:
+        answer = await super()._call(method, path, *rest)  # type: ignore[arg-type]
+        if method != "GET":
+            self.left -= 1
+            if self.left == 0:
+                raise _Crash
+        return answer
+
+
+async def test_a_crash_after_every_single_write_comes_to_the_same_end(api: World, kube: Kube) -> None:
+    name = next(NAMES)
+    api.apply(asked(name))
+    crashes = 0
+    while True:
+        async with await CrashingKube.connect(str(api.kubeconfig)) as crashing:
+            crashing.left = 1
+            try:
+                await reconciler(crashing).visit(("default", name))
+            except _Crash:
+                crashes += 1
+                continue
+            break
+    assert crashes > 20
+    whole = next(NAMES)
+    api.apply(asked(whole))
+    await settle(reconciler(kube), whole)
+
+    def renamed(things: Mapping[Ref, Object], own: str) -> list[str]:
+        return sorted(
+            re.sub(
+                r'"chat\.skillhub\.io/configuration":"\w+"', "", msgspec.json.encode(essence(thing)).decode()
+            ).replace(own, "NAME")
+            for thing in things.values()
+            if thing["kind"] != "Service"
+        )
+
+    assert renamed(await children(kube, name), name) == renamed(await children(kube, whole), whole)
+    for each in (name, whole):
+        api.kubectl("delete", "chatcluster", each)
+
+
+async def test_events_that_are_lost_doubled_and_reordered_come_to_the_same_end(api: World, kube: Kube) -> None:
+    name = next(NAMES)
+    visitor = reconciler(kube)
+    draw = random.Random(7)
+    for replicas in (3, 5, 4, 6):
+        api.apply(asked(name, nodes={"replicas": replicas}))
+        for _ in range(draw.randrange(4)):
+            visitor.wake(("default", name))
+        await asyncio.sleep(draw.random() * 0.3)
+    async with asyncio.timeout(60):
+        while await _replicas(kube, name) != 6:
+            await asyncio.sleep(0.1)
+    await visitor.stop()
+    api.kubectl("delete", "chatcluster", name)
+
+
+async def _replicas(kube: Kube, name: str) -> int:
+    found = await kube.get(Ref("apps/v1", "Deployment", f"{name}-node"), "default")
+    replicas = at(found, "spec", "replicas")
+    return replicas if isinstance(replicas, int) else 0
+
+
+async def test_many_clusters_are_looked_at_again_without_a_write(api: World, kube: Kube, figures: Figures) -> None:
+    names = [f"many-{number}" for number in range(200)]
+    visitor = reconciler(kube)
+    began = time.monotonic()
+    api.apply(*(asked(name) for name in names))
+    await _each(names, lambda name: settle(visitor, name))
+    figures.set("clusters_created_s", round(time.monotonic() - began, 1))
+    fresh = reconciler(kube)
+    began = time.monotonic()
+    await _each(names, lambda name: _visit(fresh, name))
+    took = time.monotonic() - began
+    figures.set("clusters_resynced_s", round(took, 1))
+    assert fresh.writes == 0
+    assert took <= 60
+    figures.set("resync_process_rss_mib", round(process.getrusage(process.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+async def _visit(visitor: Reconciler, name: str) -> None:
+    await visitor.visit(("default", name))
+
+
+async def _each(names: list[str], work: Callable[[str], object]) -> None:
+    gate = asyncio.Semaphore(16)
+
+    async def one(name: str) -> None:
+        async with gate:
+            await work(name)  # type: ignore[misc]  # a coroutine
+
+    async with asyncio.TaskGroup() as group:
+        for name in names:
+            group.create_task(one(name))
