@@ -174,14 +174,14 @@ def _add_effect(effects: Effects, at: Position, envelope: Envelope) -> None:
             effects.reactions.append(_reaction_operation(target, at, envelope))
 
 
-_SETTLE: Final[Document] = {
+_BURY: Final[Document] = {
     "$set": {
         "body": {"$cond": [_missing("$deleted"), "$body", "$$REMOVE"]},
+        "edited": {"$cond": [_missing("$deleted"), "$edited", "$$REMOVE"]},
         "mentions": {"$cond": [_missing("$deleted"), "$mentions", []]},
-        "rev": {"$cond": [_missing("$deleted"), {"$max": ["$rev", "$edited_at"]}, "$deleted.at"]},
     },
 }
-"""Last stage of whatever touches a message: nothing is kept of what was deleted, whichever came first."""
+"""Nothing is kept of what was deleted, whichever came first."""
 
 
 def _body(envelope: Envelope) -> Document | None:
@@ -208,33 +208,24 @@ def _insert_operation(at: Position, envelope: Envelope) -> UpdateOne:
     under = {"$mergeObjects": [_literal(row), "$$ROOT"]}
     return UpdateOne(
         {"_id": message_key(envelope.room, at)},
-        [{"$replaceWith": {"$cond": [_missing("$kind"), under, "$$ROOT"]}}, _SETTLE],
+        [{"$replaceWith": {"$cond": [_missing("$kind"), under, "$$ROOT"]}}, _BURY],
         upsert=True,
     )
 
 
 def _edit_operation(target: Position, at: Position, envelope: Envelope) -> UpdateOne:
-    """The last edit before the delete counts."""
     place = position_document(at)
-    before_its_end = {"$or": [_missing("$deleted"), {"$gt": ["$deleted.at", _literal(place)]}]}
-    newer = {"$and": [{"$lt": ["$edited_at", _literal(place)]}, before_its_end]}
-    fields = {
-        "body": _body(envelope),
-        "mentions": list(envelope.mentions),
-        "edited": envelope.ts,
-        "edited_at": place,
-    }
-    key = message_key(envelope.room, target)
-    return UpdateOne({"_id": key}, [_merge_if(newer, fields), _SETTLE], upsert=True)
+    newer = {"$and": [{"$lt": ["$rev", _literal(place)]}, _missing("$deleted")]}
+    fields = {"body": _body(envelope), "mentions": list(envelope.mentions), "edited": envelope.ts, "rev": place}
+    return UpdateOne({"_id": message_key(envelope.room, target)}, [_merge_if(newer, fields)], upsert=True)
 
 
 def _delete_operation(target: Position, at: Position, envelope: Envelope) -> UpdateOne:
     """A tombstone; the first delete counts."""
     place = position_document(at)
     first = {"$or": [_missing("$deleted"), {"$gt": ["$deleted.at", _literal(place)]}]}
-    fields = {"deleted": {"by": sender_of(envelope), "ts": envelope.ts, "at": place}}
-    key = message_key(envelope.room, target)
-    return UpdateOne({"_id": key}, [_merge_if(first, fields), _SETTLE], upsert=True)
+    fields = {"deleted": {"by": sender_of(envelope), "ts": envelope.ts, "at": place}, "rev": place}
+    return UpdateOne({"_id": message_key(envelope.room, target)}, [_merge_if(first, fields), _BURY], upsert=True)
 
 
 def _void_operation(key: CommandKey, at: Position) -> UpdateOne:

@@ -271,7 +271,7 @@ class MongoHistory:
             text=self._open(row.body),
             reply_to=row.reply_to,
             mentions=row.mentions,
-            edited=None if row.deleted is not None else row.edited,
+            edited=row.edited,
             rev=row.rev.seq,
             rev_epoch=0 if row.rev.epoch == row.key.epoch else row.rev.epoch,
             deleted=None if row.deleted is None else Deletion(row.deleted.by, row.deleted.ts),

@@ -76,7 +76,6 @@ VALIDATORS: Final[dict[str, Document]] = {
         body=_SEALED,
         rev=_POSITION,
         edited=_WHOLE,
-        edited_at=_POSITION,
         reply_to=_POSITION,
         mentions={"bsonType": "array", "items": _TEXT},
         deleted={"bsonType": "object", "required": ["by", "ts", "at"], "properties": {"at": _POSITION}},
