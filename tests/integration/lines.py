@@ -65,7 +65,9 @@ class Line:
     async def ask_all(self, *commands: Mapping[str, object]) -> list[Frame]:
         """Replies in the order of commands."""
         answer = await self.http.post("/v1/commands", content=msgspec.json.encode(commands))
-        return answer.json() if answer.status_code == 200 else [answer.json()["error"] for _ in commands]
+        if answer.status_code == 200:
+            return list(answer.json())
+        return [{"type": "error", **answer.json()["error"]} for _ in commands]
 
     async def ask(self, **command: object) -> Frame:
         return (await self.ask_all({"id": secrets.token_hex(8), **command}))[0]

@@ -37,7 +37,7 @@ class Commands:
         frames = split_frames(await bytes_of(request, BODY_BYTES))
         if self._services.desk.services.suspended():
             raise unavailable("this node is cut off and may not know your rights; try again")
-        async with visiting(self._services, request, {}, cost=False) as visit:
+        async with visiting(self._services, request, {}, lasting=False) as visit:
             visit.driver.share(self._services.rates.bucket(visit.driver.user))
             replies = await _perform(visit, frames)
         body = b"[" + b",".join(replies) + b"]"

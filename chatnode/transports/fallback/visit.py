@@ -17,7 +17,7 @@ from chatnode.transports.fallback.held import Ending, Held, HeldChannel
 from chatnode.transports.fallback.places import Places
 from chatnode.transports.rates import Rates
 from chatnode.transports.websocket.channel import Refusal
-from chatnode.transports.websocket.host import SocketHost
+from chatnode.transports.websocket.host import SocketCounts, SocketHost
 from chatnode.transports.websocket.http import TRANSPORT
 
 _ENDINGS: Final = {
@@ -45,8 +45,11 @@ class Visit:
     channel: HeldChannel
     driver: Driver
     welcome: Held
+    counted: SocketCounts | None
 
     def leave(self) -> None:
+        if self.counted is not None:
+            self.counted.open -= 1
         self.driver.closed(CloseCode.GOING_AWAY)
         self.channel.gone()
 
@@ -57,10 +60,12 @@ def check_admitted(services: FallbackServices) -> None:
         raise ProtocolError(refusal.code, refusal.message, retry_after=refusal.retry_after)
 
 
-async def enter(services: FallbackServices, request: Request, places: Places, *, cost: bool = True) -> Visit:
+async def enter(services: FallbackServices, request: Request, places: Places, *, lasting: bool = True) -> Visit:
     """Authenticate, and begin to follow ``places``. To be left, whatever happens.
 
-    Raises what the node refuses with: ``unauthenticated``, ``rate_limited`` (with ``cost`` alone), ``unavailable``.
+    What is ``lasting`` counts as an open connection, and as one request against the user's rate.
+
+    Raises what the node refuses with: ``unauthenticated``, ``rate_limited``, ``unavailable``.
     """
     client = request.client
     extension = request.scope.get("extensions", {}).get(TRANSPORT, {})
@@ -79,7 +84,7 @@ async def enter(services: FallbackServices, request: Request, places: Places, *,
         first = next(iter(channel.take(1)), None)
         if first is None or first.outline.type != "welcome":
             raise _refusal(first, channel.ending)
-        wait = services.rates.wait(driver.user) if cost else 0.0
+        wait = services.rates.wait(driver.user) if lasting else 0.0
         if wait:
             raise ProtocolError(
                 ErrorCode.RATE_LIMITED, "too many requests; slow down", retry_after=round(wait + 0.001, 3)
@@ -88,14 +93,16 @@ async def enter(services: FallbackServices, request: Request, places: Places, *,
         driver.closed(CloseCode.GOING_AWAY)
         channel.gone()
         raise
-    return Visit(channel, driver, first)
+    if lasting:
+        services.host.counts.open += 1
+    return Visit(channel, driver, first, services.host.counts if lasting else None)
 
 
 @asynccontextmanager
 async def visiting(
-    services: FallbackServices, request: Request, places: Places, *, cost: bool = True
+    services: FallbackServices, request: Request, places: Places, *, lasting: bool = True
 ) -> AsyncIterator[Visit]:
-    visit = await enter(services, request, places, cost=cost)
+    visit = await enter(services, request, places, lasting=lasting)
     try:
         yield visit
     finally:

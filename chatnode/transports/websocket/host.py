@@ -30,6 +30,7 @@ class SocketCounts:
     """Since the start, but for ``open``; read by metrics when they are scraped."""
 
     open: int = 0
+    """Sockets, and requests that last as long: streams of events and polls."""
     opened: int = 0
     refused: int = 0
     writes: int = 0
