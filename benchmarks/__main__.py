@@ -5,6 +5,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -27,12 +28,13 @@ OTHERS: Final = ("socketio", "starlette", "floor")
 class Run:
     """One run of the benchmark."""
 
-    def __init__(self, sizes: Sizes, only: frozenset[str], names: frozenset[str]) -> None:
+    def __init__(self, sizes: Sizes, only: frozenset[str], names: frozenset[str], profiles: Path | None) -> None:
         self.results: report.Results = {}
         self.failures: list[str] = []
         self._sizes = sizes
         self._only = only
         self._names = names
+        self._profiles = profiles
         self._load = programs.load_program()
 
     async def all(self) -> None:
@@ -52,12 +54,14 @@ class Run:
             if name not in self._names:
                 continue
             async with contenders.project() if name == "project" else contenders.other(name) as running:
+                running.profiles = self._profiles if name == "project" else None
                 await self._take(
                     f"{what} of {name}", name, lambda crowd, running=running: measure(running, crowd, self._sizes)
                 )
 
     async def _acked(self, sync: str) -> None:
         async with contenders.project(sync_always=sync == "always") as running:
+            running.profiles = self._profiles
             await self._take(
                 f"acked sends of project, sync {sync}",
                 "project",
@@ -97,16 +101,28 @@ class Run:
         print(f"bench: {what} ({time.monotonic() - began:.0f} s): {shown}", file=sys.stderr, flush=True)
 
 
+def resized(sizes: Sizes, changes: list[str]) -> Sizes:
+    """The sizes with ``name=number`` for some of them."""
+    given = dict(change.split("=", 1) for change in changes)
+    return replace(sizes, **{name: type(getattr(sizes, name))(number) for name, number in given.items()})
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure this project beside others, on loopback.")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run, not how fast")
     parser.add_argument("--only", default=",".join((*COMMON, *OWN)), help="measures, separated by commas")
     parser.add_argument("--contenders", default=",".join(report.CONTENDERS), help="separated by commas")
+    parser.add_argument(
+        "--size", action="append", default=[], metavar="NAME=NUMBER", help="another size, as fanout_sockets=500"
+    )
+    parser.add_argument(
+        "--profiles", type=Path, help="a folder for py-spy's samples of the first node; costs some speed"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     options = parser.parse_args()
-    sizes = Sizes.quick() if options.quick else Sizes()
+    sizes = resized(Sizes.quick() if options.quick else Sizes(), options.size)
     about = machine.describe() | {"command": " ".join(["make bench", *sys.argv[1:]])}
-    run = Run(sizes, frozenset(options.only.split(",")), frozenset(options.contenders.split(",")))
+    run = Run(sizes, frozenset(options.only.split(",")), frozenset(options.contenders.split(",")), options.profiles)
     asyncio.run(run.all())
     about["load_after"] = f"{machine.load():.2f}"
     report.write(run.results, about, options.out)

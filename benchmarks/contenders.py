@@ -1,8 +1,10 @@
 """Who is measured: how each is started, and which processes are its server."""
 
+import asyncio
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -13,13 +15,16 @@ from typing import Final
 
 import httpx
 
-from benchmarks import programs
+from benchmarks import machine, programs
 from benchmarks.crowd import Signer
 from chatnode.local.children import Server, free_port
 from chatnode.local.cluster import LocalCluster
 from chatnode.local.probing import http_status
 
 _MEMBERS_AT_ONCE: Final = 500
+_SETTLE_S: Final = 1.0
+_SETTLE_ROUNDS: Final = 120
+_QUIET_CORES: Final = 0.06
 _ISSUER: Final = "chatcluster-local"
 _AUDIENCE: Final = "skillhub-chat"
 LIMITS: Final = {
@@ -44,9 +49,31 @@ class Running:
     beside: Mapping[str, int] = field(default_factory=dict)
     """Other processes that it needs, by name."""
     cluster: LocalCluster | None = None
+    profiles: Path | None = None
+    """Where profiles of the first server go."""
+
+    @asynccontextmanager
+    async def profiled(self, what: str) -> AsyncIterator[None]:
+        """Sample the first server's stacks meanwhile, where that was asked for (needs ``py-spy`` on ``PATH``)."""
+        if self.profiles is None:
+            yield
+            return
+        file = self.profiles / f"{self.name}-{what}.raw"
+        sampler = await asyncio.create_subprocess_exec(
+            *("py-spy", "record", "--pid", str(self.servers[0]), "--rate", "400", "--gil"),
+            *("--format", "raw", "--output", str(file)),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            yield
+        finally:
+            sampler.send_signal(signal.SIGINT)
+            await sampler.wait()
 
     async def make_rooms(self, rooms: Mapping[str, Sequence[str]]) -> None:
-        """Rooms with these members, where a contender knows members at all."""
+        """Rooms with these members, where a contender knows members at all; when it returns, all that follows from
+        them (a notice of each member to the room) is done."""
         if self.cluster is None:
             return
         headers = {"Authorization": f"Bearer {self.cluster.service_token()}"}
@@ -56,6 +83,16 @@ class Running:
                     members = [{"user": user, "role": "learner"} for user in users[start : start + _MEMBERS_AT_ONCE]]
                     body = {"kind": "course", "title": room, "members": members}
                     (await http.put(f"/v1/rooms/{room}", json=body)).raise_for_status()
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Until the worker and the nodes have nothing to do."""
+        pids = [*self.servers, self.beside["worker"]]
+        for _ in range(_SETTLE_ROUNDS):
+            before = sum(map(machine.cpu_s, pids))
+            await asyncio.sleep(_SETTLE_S)
+            if sum(map(machine.cpu_s, pids)) - before < _QUIET_CORES * _SETTLE_S:
+                return
 
 
 class _Other(Server):
@@ -80,8 +117,6 @@ class _Other(Server):
 
 
 async def _connects(port: int) -> bool:
-    import asyncio
-
     _reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.close()
     return True

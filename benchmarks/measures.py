@@ -72,14 +72,15 @@ class Period:
         return figures
 
 
-async def watch(running: Running, crowd: Crowd, sizes: Sizes) -> Period:
+async def watch(running: Running, crowd: Crowd, sizes: Sizes, what: str) -> Period:
     """One period of what goes on, after a while for warming up."""
     await asyncio.sleep(sizes.warm_s)
-    await crowd.mark()
-    before = Spent.now(running.servers, running.beside)
-    await asyncio.sleep(sizes.measure_s)
-    after = Spent.now(running.servers, running.beside)
-    marked = await crowd.mark()
+    async with running.profiled(what):
+        await crowd.mark()
+        before = Spent.now(running.servers, running.beside)
+        await asyncio.sleep(sizes.measure_s)
+        after = Spent.now(running.servers, running.beside)
+        marked = await crowd.mark()
     for name, counted in marked.groups.items():
         if counted.failed or counted.refused:
             raise CrowdError(
@@ -110,14 +111,15 @@ async def fanout(running: Running, crowd: Crowd, sizes: Sizes) -> Figures:
     await running.make_rooms(spread(["fan"], "f", sizes.fanout_sockets))
     await crowd.open("fan", opening(running, sizes.fanout_sockets, ["fan"], "f"))
     await crowd.begin("fan", Traffic(senders=1, rate=sizes.fanout_rate, bytes=sizes.bytes))
-    period = await watch(running, crowd, sizes)
+    period = await watch(running, crowd, sizes, "fanout")
     await crowd.close("fan")
     counted = period.marked.groups["fan"]
     expected = sizes.fanout_rate * sizes.fanout_sockets * period.marked.seconds
-    if counted.delivered < 0.8 * expected:
-        raise CrowdError(f"{running.name}: {counted.delivered} of about {expected:.0f} deliveries")
+    if not counted.delivered:
+        raise CrowdError(f"{running.name}: nothing was delivered")
     return {
         "fanout_cpu_us": period.spent.server / counted.delivered * 1e6,
+        "fanout_reached": counted.delivered / expected,
         "fanout_p50_ms": counted.p50_ms,
         "fanout_p99_ms": counted.p99_ms,
         **period.shares("fanout"),
@@ -129,7 +131,7 @@ async def saturation(running: Running, crowd: Crowd, sizes: Sizes) -> Figures:
     await running.make_rooms(spread(["full"], "s", sizes.saturation_sockets))
     await crowd.open("full", opening(running, sizes.saturation_sockets, ["full"], "s"))
     await crowd.begin("full", Traffic(senders=10, window=20, by="echo", bytes=sizes.bytes))
-    period = await watch(running, crowd, sizes)
+    period = await watch(running, crowd, sizes, "saturation")
     await crowd.close("full")
     counted = period.marked.groups["full"]
     if not counted.delivered:
@@ -151,7 +153,8 @@ async def connects(running: Running, crowd: Crowd, sizes: Sizes) -> Figures:
     for figure, followed in (("connects", []), ("joins", rooms)):
         await crowd.mark()
         before = Spent.now(running.servers, running.beside)
-        opened = await crowd.open(figure, opening(running, sizes.connects, followed, "c"))
+        async with running.profiled(figure):
+            opened = await crowd.open(figure, opening(running, sizes.connects, followed, "c"))
         spent = Spent.now(running.servers, running.beside).since(before)
         marked = await crowd.mark()
         await crowd.close(figure)
@@ -178,7 +181,7 @@ async def idle(running: Running, crowd: Crowd, sizes: Sizes) -> Figures:
     await asyncio.sleep(sizes.warm_s)
     after = sum(map(machine.rss_kib, running.servers))
     await crowd.mark()
-    period = await watch(running, crowd, sizes)
+    period = await watch(running, crowd, sizes, "idle")
     await crowd.close("idle")
     await crowd.close("warm")
     return {
@@ -194,7 +197,7 @@ async def acked(running: Running, crowd: Crowd, sizes: Sizes, suffix: str) -> Fi
     await running.make_rooms(spread(rooms, "a", sizes.senders))
     await crowd.open("ack", opening(running, sizes.senders, rooms, "a"))
     await crowd.begin("ack", Traffic(senders=sizes.senders, window=sizes.window, by="ack", bytes=sizes.bytes))
-    period = await watch(running, crowd, sizes)
+    period = await watch(running, crowd, sizes, f"acked-{suffix}")
     await crowd.close("ack")
     counted = period.marked.groups["ack"]
     if not counted.acked:
@@ -220,7 +223,7 @@ async def cross_node(running: Running, crowd: Crowd, sizes: Sizes, suffix: str =
     await crowd.open("near", Opening(**{**_fields(near), "targets": [here]}))
     await crowd.open("far", Opening(**{**_fields(near), "targets": [there], "user": "y"}))
     await crowd.begin("near", Traffic(senders=10, rate=sizes.cross_rate, bytes=sizes.bytes))
-    period = await watch(running, crowd, sizes)
+    period = await watch(running, crowd, sizes, "cross_node")
     await crowd.close("near")
     await crowd.close("far")
     counted = period.marked.groups["far"]
