@@ -229,6 +229,8 @@ class StreamWorker:
                 news = observed is None or observed.epoch != epoch or recorded.epoch != epoch
                 await self._enter(epoch, 0, announce=news and epoch > 1)
                 self.watermark = recorded.watermark or Watermark(epoch, 0)
+                if self.watermark.epoch != epoch:
+                    await self._begin_at(replace(self.watermark, epoch=epoch))
                 session = _Session(epoch, max(self.watermark.seq + 1, missing.stop))
                 self._notice_missing(session, missing)
                 return session

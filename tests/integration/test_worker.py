@@ -352,6 +352,19 @@ async def test_control_events_since_the_stream_went_back_count(bench: Bench) -> 
         assert await bench.control.publish_control(structs.replace(put, id="n")) == 53
 
 
+async def test_a_watermark_moves_into_the_epoch_that_the_stream_is_in(bench: Bench) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        await bench.send("a", "b")
+        await bench.has_watermark(1, 2)
+    await bench.streams.ensure(chat_stream(PARTITION, epoch=4, first_seq=1, replicas=1, max_bytes=64 * 1024**2))
+    async with working(bench.settings):
+        await bench.has_watermark(4, 2)
+        await bench.send("c")
+        await bench.has_watermark(4, 3)
+        assert await bench.texts() == ["a", "b", "c"]
+
+
 async def test_while_a_stream_is_put_right_it_takes_nothing_in(bench: Bench) -> None:
     async with working(bench.settings):
         await bench.has_streams()
