@@ -73,6 +73,16 @@ async def test_a_last_event_id_goes_on_where_the_stream_broke(cluster: LocalClus
             assert (await second.subscribed(room))["recovered"] is True
 
 
+async def test_the_front_door_lets_events_through_as_they_come(cluster: LocalCluster, room: str) -> None:
+    front = StreamLine(cluster.url, cluster.token("ana"), {room: None})
+    async with front, PollLine(cluster.url, cluster.token("bob"), {room: None}) as bob:
+        await front.subscribed(room)
+        for text in ("one", "two"):
+            assert (await bob.send(room, text))["type"] == "ack"
+            await front.texts(room, text, within=2.0)
+        assert await bob.texts(room, "two") == ["one", "two"]
+
+
 async def test_a_poll_in_which_nothing_comes_is_empty(ana: httpx.AsyncClient, room: str) -> None:
     first = (await ana.post("/v1/poll", json={"cursors": {room: None}})).json()
     assert [frame["kind"] for frame in first["frames"]] == ["subscribed"]

@@ -12,8 +12,10 @@ from chatnode.protocol.cursors import Cursor
 from chatnode.protocol.errors import CloseCode, ErrorCode, ProtocolError
 from chatnode.protocol.events import MessageEvent, SubscribedEvent, TypingEvent, UnsubscribedEvent
 from chatnode.transports.fallback.commands import COMMANDS_MAX, split_frames
+from chatnode.transports.fallback.events import encode_events
 from chatnode.transports.fallback.held import HeldChannel
 from chatnode.transports.fallback.places import parse_places, write_places
+from chatnode.transports.fallback.poll import next_places, only_news
 from chatnode.transports.websocket.channel import SocketLimits
 from chatnode.transports.websocket.frames import frame_text, payload_of
 from chatnode.transports.websocket.host import SocketHost
@@ -149,3 +151,28 @@ async def test_whoever_waits_is_woken_by_frames_and_by_the_end() -> None:
     await asyncio.wait_for(waiting, 1.0)
     channel.send(message("a", 2))
     assert channel.take(1000) == []
+
+
+# Answers.
+
+
+def test_the_id_of_events_comes_with_the_last_of_them() -> None:
+    assert encode_events([b"1", b"2"], "a:1-1-0") == b"data: 1\n\nid: a:1-1-0\ndata: 2\n\n"
+    assert encode_events([b"1"], "") == b"id: \ndata: 1\n\n"
+    assert encode_events([b"1"], None) == b"data: 1\n\n"
+
+
+async def test_a_poll_tells_of_a_recovered_room_only_with_its_news() -> None:
+    channel = await held({"a": "1-1-0a0a0a0a", "b": "1-1-0a0a0a0a", "c": None})
+    for room, recovered in (("a", True), ("b", True), ("c", False)):
+        channel.send(encode_frame(SubscribedEvent(room=room, cursor="1-1-0a0a0a0a", recovered=recovered)))
+    channel.send(message("b", 2))
+    news = [(each.outline.kind, each.outline.room) for each in only_news(channel.take(100_000))]
+    assert news == [("subscribed", "b"), ("subscribed", "c"), ("message", "b")]
+
+
+async def test_rooms_whose_turn_did_not_come_stand_first_in_the_next_poll() -> None:
+    channel = await held({"a": "1-1-0a0a0a0a", "b": None, "c": "1-3-0a0a0a0a"})
+    channel.send(encode_frame(SubscribedEvent(room="a", cursor="1-1-0a0a0a0a", recovered=True)))
+    channel.take(100_000)
+    assert list(next_places(channel).items()) == [("b", None), ("c", "1-3-0a0a0a0a"), ("a", "1-1-0a0a0a0a")]

@@ -1,6 +1,7 @@
 """``GET /v1/events``: the frames of a connection as server-sent events (WHATWG HTML, "Server-sent events")."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.requests import Request
@@ -78,7 +79,7 @@ class _Stream(Response):
                 except TimeoutError:
                     await _write(send, b":\n\n")
         if channel.ending.code is not CloseCode.RECONNECT:
-            await _write(send, _event(encode_frame(error_frame(ended(channel.ending)))))
+            await _write(send, encode_events([encode_frame(error_frame(ended(channel.ending)))], None))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _cut_late(self) -> None:
@@ -90,17 +91,19 @@ class _Stream(Response):
         channel.abort()
 
     def _batch(self, frames: list[Held]) -> bytes:
-        """Events of all these frames; the last one carries the cursors as its id, where they have moved."""
+        """Events of all these frames, with the cursors where they have moved."""
         places = self._visit.channel.places
-        parts = [_event(held.payload) for held in frames]
-        if places != self._told:
-            self._told = dict(places)
-            parts.insert(-1, b"id: %b\n" % write_places(places).encode())
-        return b"".join(parts)
+        moved = places != self._told
+        self._told = dict(places)
+        return encode_events([held.payload for held in frames], write_places(places) if moved else None)
 
 
-def _event(payload: bytes) -> bytes:
-    return b"data: %b\n\n" % payload
+def encode_events(payloads: Sequence[bytes], last_id: str | None) -> bytes:
+    """Events with these data; the last one has the id, because it says that all before it have come as well."""
+    parts = [b"data: %b\n\n" % payload for payload in payloads]
+    if last_id is not None:
+        parts.insert(-1, b"id: %b\n" % last_id.encode())
+    return b"".join(parts)
 
 
 async def _write(send: Send, body: bytes) -> None:

@@ -15,8 +15,8 @@ from chatnode.transports.fallback.visit import FallbackServices, Visit, check_ad
 from chatnode.transports.http import ANSWER_S, answer, body_of
 
 _ANSWER_BYTES: Final = 256 * 1024
-_GATHER_S: Final = 0.02
-"""What comes together is answered together."""
+_GATHER_S: Final = 0.1
+"""What comes within it is answered together: a busy room must not use up the user's rate with polls."""
 RESUME_S: Final = ANSWER_S / 2
 """Rooms that were not resumed by then keep their cursors and come first in the next poll."""
 
@@ -40,7 +40,7 @@ class Polls:
                 asking.cancel()
                 gone.cancel()
                 await asyncio.gather(asking, gone, return_exceptions=True)
-            return answer(Polled(tuple(msgspec.Raw(held.payload) for held in frames), _next(visit.channel)))
+            return answer(Polled(tuple(msgspec.Raw(held.payload) for held in frames), next_places(visit.channel)))
 
     async def _frames(self, visit: Visit, poll: Poll) -> list[Held]:
         channel = visit.channel
@@ -48,7 +48,7 @@ class Polls:
         if poll.welcome:
             frames.insert(0, visit.welcome)
         else:
-            frames = _news(frames)
+            frames = only_news(frames)
         if not frames and channel.ending is None:
             try:
                 async with asyncio.timeout(poll.wait_s):
@@ -82,7 +82,7 @@ class Polls:
         return frames
 
 
-def _news(frames: list[Held]) -> list[Held]:
+def only_news(frames: list[Held]) -> list[Held]:
     """Without the word that a room goes on from the client's cursor, where nothing stored follows it."""
     moved = {held.outline.room for held in frames if held.outline.cursor and held.outline.kind != "subscribed"}
     return [
@@ -92,6 +92,6 @@ def _news(frames: list[Held]) -> list[Held]:
     ]
 
 
-def _next(channel: HeldChannel) -> Places:
+def next_places(channel: HeldChannel) -> Places:
     """The cursors for the next poll; rooms whose turn did not come stand first."""
     return dict(sorted(channel.places.items(), key=lambda place: place[0] not in channel.untold))
