@@ -35,7 +35,7 @@ from chatnode.rooms.rights import Rights
 from chatnode.rooms.tasks import TaskOwner
 from chatnode.session.core import SessionLimits
 from chatnode.settings import Settings
-from chatnode.telemetry.metrics import NodeMetrics
+from chatnode.telemetry.metrics import NodeMetrics, by_label
 from chatnode.telemetry.traces import Tracing
 from chatnode.transports.desk import Clocks, Desk, Services, TokenVerifier
 from chatnode.transports.driver import Driver
@@ -139,8 +139,8 @@ class Node:
             monotonic=clock,
             wall_ms=wall_ms,
             report=PostReport(
-                refused=lambda code: metrics.refused.labels(code).inc(),
-                published=lambda kind: metrics.published.labels(kind).inc(),
+                refused=by_label(metrics.refused),
+                published=by_label(metrics.published),
                 acked=self._acked,
                 duplicate=metrics.duplicates.inc,
                 unconfirmed=metrics.unconfirmed.inc,
@@ -172,7 +172,7 @@ class Node:
                 suspended=self.feed.suspended,
                 draw_id=lambda: secrets.token_urlsafe(12),
                 raise_epoch=self.epochs.raise_to,
-                commanded=lambda kind: metrics.commands.labels(kind).inc(),
+                commanded=by_label(metrics.commands),
                 recovered=lambda whole: metrics.recoveries.labels(str(whole).lower()).inc(),
             ),
             host.timers,

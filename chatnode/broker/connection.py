@@ -35,6 +35,21 @@ AWAY = (
 """What nats-py raises when the server is away or too slow; all of it becomes :class:`Unavailable`."""
 
 
+class LeanClient(Client):
+    """nats-py's client, which reads the headers of well-formed messages in one go.
+
+    Its own way, byte by byte and line by line, is a sixth of what a node spends on a message that it stores. Where a
+    block is not what nats-server writes (``Name: value``, UTF-8), nats-py's way is taken, so that the result is its.
+    """
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        try:
+            return dict([line.split(": ", 1) for line in raw.decode().split("\r\n") if line])
+        except ValueError:
+            return Client._parse_header_lines(raw)  # noqa: SLF001  what is overridden
+
+
 async def _nothing() -> None:
     return None
 
@@ -57,15 +72,16 @@ async def connect(
     async def ignore(_error: Exception) -> None:
         return None
 
+    client = LeanClient()
     try:
-        return await nats.connect(
+        await client.connect(
             [server.strip() for server in url.split(",")],
             name=name,
             disconnected_cb=on_disconnect,
             reconnected_cb=on_reconnect,
             error_cb=on_error or ignore,
             connect_timeout=max(1, round(wait_s)),
-            reconnect_time_wait=0.25,
+            reconnect_time_wait=0.25,  # type: ignore[arg-type]  # any number of seconds: it is slept
             max_reconnect_attempts=-1,
             ping_interval=5,
             max_outstanding_pings=2,
@@ -74,6 +90,7 @@ async def connect(
         )
     except (*AWAY, nats.errors.NoServersError, OSError) as error:
         raise Unavailable(f"NATS at {url} does not answer: {error!r}") from error
+    return client
 
 
 def lost_messages(error: Exception) -> bool:
