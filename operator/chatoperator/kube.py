@@ -84,7 +84,8 @@ class Kube:
         return Connection(
             self._configuration.host,
             self._configuration.ssl_ca_cert or "",
-            (auth.get("BearerToken", {}).get("value") or "").removeprefix("Bearer "),
+            # "Bearer x" by a kubeconfig, "bearer x" within a pod.
+            (auth.get("BearerToken", {}).get("value") or "").rpartition(" ")[2],
             self._configuration.cert_file or "",
             self._configuration.key_file or "",
         )

@@ -2,12 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
+import httpx
 import pytest
 import pytest_asyncio
 
 from tests.cluster.conftest import Figures
+from tests.cluster.harness import gateway
 from tests.cluster.harness.issuer import Issuer
 from tests.cluster.harness.resources import chat_cluster
 from tests.cluster.harness.talk import Talk
@@ -20,18 +22,33 @@ NAME, NAMESPACE = "chat", "school"
 
 
 @pytest.fixture(scope="module")
-def school(operator: World, issuer: Issuer, figures: Figures) -> World:
-    """A ChatCluster with three members of each datastore, ready."""
+def school(
+    operator: World, issuer: Issuer, figures: Figures, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """A ChatCluster with three members of each datastore behind Envoy Gateway, ready."""
+    if operator.kubernetes is not None:
+        gateway.install(operator, tmp_path_factory.mktemp("gateway"))
     began = time.monotonic()
     operator.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    operator.apply(chat_cluster(NAME, NAMESPACE, operator))
+    operator.apply(chat_cluster(NAME, NAMESPACE, operator, exposure=_exposure(operator)))
     operator.wait_condition(NAME, NAMESPACE, "Ready", seconds=420)
     figures.set("ready_s", round(time.monotonic() - began, 1))
-    return operator
+    yield operator
+    operator.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+def _exposure(world: World) -> Mapping[str, object]:
+    if world.kubernetes is None:
+        return {"type": "none"}
+    return {"type": "gateway", "gateway": {"name": gateway.NAME, "namespace": gateway.NAMESPACE}}
 
 
 @pytest.fixture(scope="module")
 def address(school: World) -> Iterator[str]:
+    """Where people come in: the gateway, or on somebody else's cluster the Service."""
+    if school.kubernetes is not None:
+        yield gateway.address(school)
+        return
     with school.reach(NAMESPACE, NAME, 80) as found:
         yield found
 
@@ -54,7 +71,7 @@ async def test_people_talk_and_everybody_has_everything_once_and_in_order(talk: 
         assert verdict.ok, str(verdict)
 
 
-def test_its_status_says_what_is_there(school: World) -> None:
+async def test_its_status_says_what_is_there(school: World) -> None:
     found = school.get("chatcluster", NAME, NAMESPACE)
     assert found is not None
     status = found["status"]
@@ -64,6 +81,20 @@ def test_its_status_says_what_is_there(school: World) -> None:
     assert status["endpoints"]["service"] == f"{NAME}.{NAMESPACE}.svc:80"
     columns = school.kubectl("-n", NAMESPACE, "get", "chat", NAME, "--no-headers").split()
     assert columns[:3] == [NAME, "True", "2/2"]
+
+
+async def test_a_cookie_leads_back_to_the_same_node(school: World, address: str) -> None:
+    if school.kubernetes is None:
+        return
+    accepted = school.condition(NAME, NAMESPACE, "ExposureAccepted")
+    assert accepted["status"] == "True"
+    assert "sticky by sessionPersistence" in accepted["message"]
+    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=20) as http:
+        first = await http.get("/v1/me")
+        assert first.status_code == 401
+        assert f"chat-{NAME}" in http.cookies
+        for _ in range(10):
+            assert "set-cookie" not in (await http.get("/v1/me")).headers
 
 
 def _pod(component: str, ordinal: int = 0) -> Callable[[World], tuple[str, str]]:
@@ -80,6 +111,10 @@ def _operator(world: World) -> tuple[str, str]:
         "-n", OPERATOR_NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/name=chat-operator", "-o", "name"
     )
     return OPERATOR_NAMESPACE, pods.split()[0].removeprefix("pod/")
+
+
+def _gateway(world: World) -> tuple[str, str]:
+    return gateway.NAMESPACE, gateway.proxy_pod(world)
 
 
 def _mongodb_primary(world: World) -> tuple[str, str]:
@@ -104,6 +139,7 @@ def _mongodb_primary(world: World) -> tuple[str, str]:
         ("worker", _pod("worker")),
         ("nats", _pod("nats", 1)),
         ("mongodb primary", _mongodb_primary),
+        ("gateway", _gateway),
         ("operator", _operator),
     ],
 )

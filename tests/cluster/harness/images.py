@@ -1,9 +1,11 @@
 """The images that run in the tests: the project's own from its Dockerfile, the datastores from their wheels."""
 
 import importlib.util
+import re
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.cluster.harness import archives, tools
@@ -54,6 +56,55 @@ def datastores() -> Path:
         shutil.rmtree(target / "root")
 
     return kept(f"datastores-{stamp}-{base_layer().parent.name[-12:]}", build) / "image.tar"
+
+
+def gateway() -> tuple[Path, Path]:
+    """Envoy Gateway's control plane and Envoy: one binary each and the libraries that it loads, no shell."""
+    control = tools.built("gateway") / "envoy-gateway"
+    # The chart starts the control plane with arguments alone, so that its image needs an entry point.
+    return _bare(control, GATEWAY, entrypoint=["envoy-gateway"]), _bare(_envoy(), ENVOY, command=["envoy"])
+
+
+def _envoy() -> Path:
+    wheel = importlib.util.find_spec("envoy")
+    for root in wheel.submodule_search_locations or () if wheel else ():
+        candidate = Path(root) / "_bin" / "envoy"
+        if candidate.exists():
+            return candidate
+    raise HarnessError("no envoy: install requirements/dev.txt")
+
+
+def _bare(binary: Path, name: str, *, entrypoint: Sequence[str] = (), command: Sequence[str] = ()) -> Path:
+    def build(target: Path) -> None:
+        root = target / "root"
+        for folder in ("etc", "tmp", "usr/local/bin", "var/lib/eg"):
+            (root / folder).mkdir(parents=True)
+        (root / "tmp").chmod(0o1777)
+        (root / "var/lib/eg").chmod(0o1777)
+        shutil.copy(binary, root / "usr/local/bin" / binary.name)
+        (root / "usr/local/bin" / binary.name).chmod(0o755)
+        for library in _libraries(binary):
+            place = root / str(library).lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(library.resolve(), place)
+        (root / "etc/passwd").write_text("root:x:0:0::/:/\nnonroot:x:65532:65532::/tmp:/\n")
+        (root / "etc/group").write_text("root:x:0:\nnonroot:x:65532:\n")
+        (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")
+        layer = archives.make_layer(root, target / "layer.tar")
+        archives.write_archive(target / "image.tar", name, [layer], entrypoint=entrypoint, command=command)
+        shutil.rmtree(root)
+
+    size = binary.stat().st_size
+    return kept(f"image-{binary.name}-{digest([f'{binary.parent}{size}'.encode()])}", build) / "image.tar"
+
+
+def _libraries(binary: Path) -> Iterable[Path]:
+    told = subprocess.run(["ldd", binary], capture_output=True, text=True, check=False).stdout
+    yield from (Path(found) for found in re.findall(r"(/\S+)", told))
+    for name in ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2"):
+        place = Path("/lib/x86_64-linux-gnu", name)
+        if place.exists():
+            yield place
 
 
 def _mongod() -> Path:

@@ -273,13 +273,30 @@ def _hierarchies() -> Sequence[Path]:
     return [root] if (root / "cgroup.controllers").exists() else [path for path in root.iterdir() if path.is_dir()]
 
 
+def _processes(cgroup: Path) -> Sequence[int]:
+    """Those of the pods of one test cluster; nobody else is in its cgroup."""
+    found: list[int] = []
+    for listing in cgroup.rglob("cgroup.procs"):
+        with contextlib.suppress(OSError):
+            found += [int(pid) for pid in listing.read_text().split()]
+    return found
+
+
 def make_cgroup(name: str) -> None:
     for hierarchy in _hierarchies():
         (hierarchy / name).mkdir(exist_ok=True)
 
 
 def remove_cgroup(name: str) -> None:
-    """With all below it, the innermost first; they are empty once their processes have ended."""
+    """With all below it, the innermost first, once the processes in it have ended."""
+    for _ in range(50):
+        pids = {pid for hierarchy in _hierarchies() for pid in _processes(hierarchy / name)}
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not pids:
+            break
+        time.sleep(0.1)
     for hierarchy in _hierarchies():
         top = hierarchy / name
         if top.exists() and not top.is_symlink():
