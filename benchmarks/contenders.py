@@ -85,6 +85,15 @@ class Running:
                     (await http.put(f"/v1/rooms/{room}", json=body)).raise_for_status()
         await self._settle()
 
+    async def lags(self) -> list[float]:
+        """Stored events of each partition that are not in MongoDB yet, as the worker sees it."""
+        assert self.cluster is not None
+        url = f"http://127.0.0.1:{self.cluster.ports.worker_admin}/metrics"
+        async with httpx.AsyncClient(timeout=10.0) as http:
+            text = (await http.get(url)).raise_for_status().text
+        lines = [line for line in text.splitlines() if line.startswith("chat_history_lag_events{")]
+        return [float(line.rpartition(" ")[2]) for line in lines]
+
     async def _settle(self) -> None:
         """Until the worker and the nodes have nothing to do."""
         pids = [*self.servers, self.beside["worker"]]

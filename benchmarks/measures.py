@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from benchmarks.machine import Spent
 Figures = dict[str, float]
 
 SENDER_ROOMS: Final = 8
+_LEVEL_S: Final = 60.0
 _NATS_RATE: Final = re.compile(r"([\d,]+) msgs/sec")
 
 
@@ -198,6 +200,8 @@ async def acked(running: Running, crowd: Crowd, sizes: Sizes, suffix: str) -> Fi
     await crowd.open("ack", opening(running, sizes.senders, rooms, "a"))
     await crowd.begin("ack", Traffic(senders=sizes.senders, window=sizes.window, by="ack", bytes=sizes.bytes))
     period = await watch(running, crowd, sizes, f"acked-{suffix}")
+    await crowd.quiet("ack")
+    level_s = await history_level(running)
     await crowd.close("ack")
     counted = period.marked.groups["ack"]
     if not counted.acked:
@@ -207,8 +211,19 @@ async def acked(running: Running, crowd: Crowd, sizes: Sizes, suffix: str) -> Fi
         f"acked_cpu_us_{suffix}": period.spent.server / counted.acked * 1e6,
         f"acked_p50_ms_{suffix}": counted.ack_p50_ms,
         f"acked_p99_ms_{suffix}": counted.ack_p99_ms,
+        f"acked_level_s_{suffix}": level_s,
         **period.shares(f"acked_{suffix}"),
     }
+
+
+async def history_level(running: Running) -> float:
+    """Seconds until the history writer has written all that is stored."""
+    began = time.monotonic()
+    while sum(await running.lags()) > 0:
+        if time.monotonic() - began > _LEVEL_S:
+            raise CrowdError(f"{running.name}: history is not level after {_LEVEL_S:.0f} s")
+        await asyncio.sleep(0.25)
+    return time.monotonic() - began
 
 
 async def cross_node(running: Running, crowd: Crowd, sizes: Sizes, suffix: str = "") -> Figures:
