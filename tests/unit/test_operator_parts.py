@@ -18,6 +18,7 @@ from chatoperator.plan.mongodb import Initiate, MongoStep, MongoView, PutUsers, 
 from chatoperator.plan.naming import FORCE_RECONFIG
 from chatoperator.plan.observed import ClusterStatus, NodeSample, Workload
 from chatoperator.quantities import canonical
+from chatoperator.reference import pages
 from chatoperator.spec import InvalidSpec, parse
 from tests.unit.operator_cases import (
     EXAMPLES,
@@ -305,10 +306,9 @@ def test_metrics_without_labels_are_read() -> None:
 # The definition.
 
 
-def test_the_definition_in_chart_and_manifests_is_the_generated_one() -> None:
-    generated = crd.as_yaml(crd.definition())
-    for path in ("chart/files/crd.yaml", "manifests/crd.yaml"):
-        assert (ROOT / path).read_text("utf-8") == generated, f"{path}: run python -m chatoperator.crd > {path}"
+@pytest.mark.parametrize("path", sorted(pages()))
+def test_generated_files_are_as_they_are_generated(path: str) -> None:
+    assert (ROOT / path).read_text("utf-8") == pages()[path], "run make docs"
 
 
 def _fields(schema: Mapping[str, Json], path: str = "") -> set[str]:

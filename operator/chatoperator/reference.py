@@ -1,0 +1,84 @@
+"""Pages and files that are generated: the definition, and the documentation of its fields.
+
+``python -m chatoperator.reference`` writes them into the checkout; a test fails while one of them differs.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from chatoperator.crd import RULES, as_yaml, definition, spec_schema
+from chatoperator.objects import Json, Object, at, items, mapping, text
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+_HEAD: Final = """\
+# Fields of a ChatCluster
+
+Generated from `chatoperator.spec` (`make docs`). [`manifests/examples/full.yaml`](../../manifests/examples/full.yaml)
+shows them all at work. A field without a default has to be given, where its part is given.
+
+| Field under `spec` | Holds | Default | Meaning |
+|---|---|---|---|
+"""
+
+
+def pages() -> Mapping[str, str]:
+    """What each generated file holds, by its path in the checkout."""
+    generated = as_yaml(definition())
+    return {
+        "chart/files/crd.yaml": generated,
+        "manifests/crd.yaml": generated,
+        "docs/operator/fields.md": fields_page(),
+    }
+
+
+def fields_page() -> str:
+    rows = "\n".join(_rows(spec_schema()))
+    rules = "\n".join(f"- {text(rule, 'message')}" for part in RULES.values() for rule in part)
+    head = "## Rules over several fields\n\nThe API server refuses what breaks one of these."
+    return f"{_HEAD}{rows}\n\n{head}\n\n{rules}\n"
+
+
+def _rows(schema: Object, path: str = "") -> Iterator[str]:
+    for name, inner in mapping(schema, "properties").items():
+        place = f"{path}{name}"
+        yield f"| `{place}` | {_kind(inner)} | {_default(inner)} | {text(inner, 'description')} |"
+        if mapping(inner, "properties"):
+            yield from _rows(mapping(inner), f"{place}.")
+
+
+def _kind(schema: Json) -> str:
+    choices = items(schema, "enum")
+    if choices:
+        return ", ".join(f"`{choice}`" for choice in choices)
+    kind = text(schema, "type")
+    low, high = at(schema, "minimum"), at(schema, "maximum")
+    if kind == "integer" and low is not None:
+        return f"{low} to {high:,}" if isinstance(high, int) else f"{low} or more"
+    if mapping(schema, "properties"):
+        return "part"
+    return {"integer": "whole number", "array": "list", "object": "map", "string": "text"}.get(kind, kind)
+
+
+def _default(schema: Json) -> str:
+    default = at(schema, "default")
+    if default is None or mapping(schema, "properties"):
+        return ""
+    if default in ("", [], {}):
+        return "empty"
+    return f"`{default if isinstance(default, str) else msgspec.json.encode(default).decode()}`"
+
+
+def main() -> int:
+    for path, content in pages().items():
+        (ROOT / path).write_text(content, "utf-8")
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
