@@ -29,6 +29,8 @@ class View(Struct, frozen=True):
     first_seq: int
     last_seq: int
     closed: bool
+    size: int
+    max_bytes: int
 
 
 class NatsEventStream:
@@ -47,9 +49,10 @@ class NatsEventStream:
 
     async def view(self) -> View | None:
         found = await self._streams.find(self.name)
-        return (
-            None if found is None else View(found.epoch, found.state.first_seq, found.state.last_seq, is_closed(found))
-        )
+        if found is None:
+            return None
+        state = found.state
+        return View(found.epoch, state.first_seq, state.last_seq, is_closed(found), state.bytes, found.max_bytes)
 
     async def at(self, seq: int) -> Stored | None:
         return await self._reader.at(self.name, seq)

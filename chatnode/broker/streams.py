@@ -79,6 +79,7 @@ class StreamState(Struct, frozen=True):
     first_seq: int
     last_seq: int
     messages: int = 0
+    bytes: int = 0
 
 
 class StreamFound(Struct, frozen=True):
@@ -96,6 +97,10 @@ class StreamFound(Struct, frozen=True):
     def epoch(self) -> int:
         """0 where the metadata names none."""
         return epoch_in(self.metadata)
+
+    @property
+    def max_bytes(self) -> int:
+        return msgspec.json.decode(self.config["max_bytes"], type=int)
 
     @property
     def subjects(self) -> tuple[str, ...]:

@@ -26,6 +26,16 @@ class StreamView(Protocol):
     @property
     def last_seq(self) -> int: ...
     @property
+    def size(self) -> int:
+        """Bytes, of one copy."""
+        ...
+
+    @property
+    def max_bytes(self) -> int:
+        """0 or less: no limit."""
+        ...
+
+    @property
     def closed(self) -> bool:
         """Takes nothing in."""
         ...

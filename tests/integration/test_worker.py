@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from msgspec import structs
-from nats.js.errors import NoStreamResponseError
+from nats.js.errors import APIError, NoStreamResponseError
 
 from chatnode.broker.event_stream import NatsEventStream
 from chatnode.broker.streams import chat_stream, control_stream, is_closed
@@ -20,6 +20,7 @@ from chatnode.protocol.control import EpochRaised, Heartbeat, Member, MemberPut,
 from chatnode.protocol.envelope import Envelope, encode_envelope
 from chatnode.protocol.frames import MemberChange, Position
 from chatnode.rooms.ports import Watermark
+from chatnode.worker.main import wall_ms
 from chatnode.worker.retention import HEARTBEATS_KEPT, Retention
 from tests.integration.conftest import MongoAddress
 from tests.integration.worker_bench import PARTITION, ROOM, SEALER, STREAM, Bench, bench_on, message, until, working
@@ -430,6 +431,31 @@ async def test_retention_takes_what_is_old_and_applied_and_nothing_else(bench: B
     async with working(bench.settings):
         await bench.shows("a", "b", "c", "d")
     assert (await bench.found()).epoch == 1
+
+
+async def test_a_full_stream_takes_new_events_once_the_applied_ones_have_gone(bench: Bench) -> None:
+    small = dataclasses.replace(bench.settings, stream_max_bytes=1024**2)
+    async with working(small):
+        await bench.has_streams()
+        sent = 0
+
+        async def fill() -> None:
+            nonlocal sent
+            while True:
+                await bench.store_copy(message("x" * 16_000))
+                sent += 1
+
+        with pytest.raises(APIError, match="maximum bytes exceeded"):
+            await fill()
+        await bench.has_watermark(1, sent)
+        stream = NatsEventStream(bench.nats, STREAM, "history", lambda *_: pytest.fail("nothing is configured"))
+        retention = Retention([stream], stream, ledger=bench.ledger, mine=lambda _: True, wall=wall_ms, keep=3600)
+        await retention.tidy()
+        found = await bench.found()
+        assert 0.4 < found.state.bytes / 1024**2 < 0.6
+        await bench.send("again")
+        await bench.has_watermark(1, sent + 1)
+    assert len((await bench.history.page(ROOM, limit=100)).messages) == sent + 1
 
 
 async def test_old_heartbeats_go_and_what_readers_may_still_want_stays(bench: Bench) -> None:

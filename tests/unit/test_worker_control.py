@@ -1,14 +1,11 @@
-"""What a room is told of a control event, and what may be purged."""
+"""What a room is told of a control event."""
 
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec import structs
 
 from chatnode.protocol.control import Member, MemberPut, RoomPut
 from chatnode.protocol.envelope import SYSTEM_USER, decode_envelope, encode_envelope
 from chatnode.protocol.frames import MemberChange
 from chatnode.worker.control import member_events
-from chatnode.worker.retention import purge_point
 
 EVENT = MemberPut(id="m", actor="ann", ts=5, room="maths", user="bob", role="learner", name="Bob")
 ROOM = RoomPut(
@@ -42,12 +39,3 @@ def test_they_are_the_same_whenever_the_control_event_comes_again() -> None:
 def test_they_can_be_stored_and_read() -> None:
     (told,) = member_events(17, EVENT, [EVE])
     assert decode_envelope(encode_envelope(told)) == told
-
-
-@given(st.integers(0, 100), st.none() | st.integers(1, 100))
-def test_nothing_young_and_nothing_that_is_not_applied_is_purged(watermark: int, young: int | None) -> None:
-    point = purge_point(watermark, young)
-    purged = range(1, point)
-    assert watermark not in purged
-    assert watermark + 1 not in purged
-    assert young is None or young not in purged
