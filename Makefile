@@ -24,6 +24,7 @@ help:
 	@echo "make test-integration  against real NATS and MongoDB"
 	@echo "make test-browser      two people in real Chromium on a real cluster"
 	@echo "make conformance       the WebSocket against the Autobahn suite; needs a Python 2.7 (pyenv, or CHAT_PYTHON2)"
+	@echo "make test-cluster      the operator on a real Kubernetes, built here (root; minutes the first time)"
 	@echo "                       PYTEST=\"-k name -x\" goes to pytest"
 	@echo "make bench     this project beside Socket.IO, Starlette and a bare server; BENCH=--help lists options; needs Go and npm"
 	@echo "make bench-long        how its figures grow with nodes, rooms, sockets and history, and a soak"
@@ -68,6 +69,9 @@ bench:
 bench-long:
 	@venv=$$($(environment) dev) && PYTHONPATH=$(CURDIR):$(CURDIR)/deploy/make $$venv/bin/python -m benchmarks.growth $(BENCH)
 
+test-cluster:
+	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m pytest tests/cluster $(PYTEST)
+
 chromium:
 	@if [ -x /usr/bin/chromium ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -87,7 +91,7 @@ format:
 	@venv=$$($(environment) dev) && $$venv/bin/ruff check --fix-only -q; $$venv/bin/ruff format
 
 docs:
-	@venv=$$($(environment) dev) && $$venv/bin/python -m chatnode.reference && $$venv/bin/python -m chatnode.contract
+	@venv=$$($(environment) dev) && $$venv/bin/python -m chatnode.reference && PYTHONPATH=$(CURDIR)/operator $$venv/bin/python -m chatoperator.reference && $$venv/bin/python -m chatnode.contract
 
 clean:
 	@rm -rf build chatnode/static chatnode/static.new chatnode/static.old .coverage .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
