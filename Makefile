@@ -11,7 +11,7 @@ TESTS := unit integration browser
 
 environment = $(PYTHON) deploy/make/environment.py
 web = $$venv/bin/python deploy/make/web.py $$venv
-export PYTHONPATH := $(CURDIR)
+export PYTHONPATH := $(CURDIR):$(CURDIR)/operator
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
@@ -91,7 +91,7 @@ format:
 	@venv=$$($(environment) dev) && $$venv/bin/ruff check --fix-only -q; $$venv/bin/ruff format
 
 docs:
-	@venv=$$($(environment) dev) && $$venv/bin/python -m chatnode.reference && PYTHONPATH=$(CURDIR)/operator $$venv/bin/python -m chatoperator.reference && $$venv/bin/python -m chatnode.contract
+	@venv=$$($(environment) dev) && $$venv/bin/python -m chatnode.reference && $$venv/bin/python -m chatoperator.reference && $$venv/bin/python -m chatnode.contract
 
 clean:
 	@rm -rf build chatnode/static chatnode/static.new chatnode/static.old .coverage .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
