@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from chatnode import __version__
-from chatnode.rooms.ports import Unavailable
+from chatnode.rooms.ports import StreamConflict, Unavailable
 from chatnode.settings import Settings, SettingsError
 from chatnode.telemetry.logs import configure
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options, os.environ)
     except SettingsError as error:
         return _complain(str(error), _USAGE)
-    except Unavailable as error:
+    except (Unavailable, StreamConflict) as error:
         return _complain(str(error), _FAILED)
     except KeyboardInterrupt:
         return _INTERRUPTED

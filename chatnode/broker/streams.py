@@ -20,7 +20,7 @@ from chatnode.broker.subjects import (
     stream_name,
     stream_subjects,
 )
-from chatnode.rooms.ports import Unavailable
+from chatnode.rooms.ports import StreamConflict, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -105,10 +105,6 @@ class StreamFound(Struct, frozen=True):
     @property
     def subjects(self) -> tuple[str, ...]:
         return msgspec.json.decode(self.config["subjects"], type=tuple[str, ...])
-
-
-class StreamConflict(Exception):
-    """A stream exists that cannot be changed into what is needed; somebody has to look at it."""
 
 
 class _Error(Struct):

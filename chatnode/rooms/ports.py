@@ -36,6 +36,10 @@ class StreamState(Struct, frozen=True):
     metadata: dict[str, str]
 
 
+class StreamConflict(Exception):
+    """A stream exists that cannot be changed into what is needed; somebody has to look at it."""
+
+
 class StreamMissing(Exception):
     """The stream does not exist; a worker has to create it."""
 

@@ -53,7 +53,7 @@ async def run_worker(
 
     Waits for NATS and MongoDB as long as it takes, unready meanwhile. ``lease``: seconds after which another worker
     takes over from one that is gone. Raises :class:`OSError` when the admin port cannot be bound, and
-    :class:`chatnode.broker.streams.StreamConflict` for a stream that somebody has to look at.
+    :class:`chatnode.rooms.ports.StreamConflict` for a stream that somebody has to look at.
     """
     stop = _on_signals() if stop is None else stop
     metrics = WorkerMetrics(settings.node_id, __version__)

@@ -11,9 +11,9 @@ from nats.aio.client import Client
 from chatnode.broker.connection import connect
 from chatnode.broker.consume import BATCH_MAX, Puller
 from chatnode.broker.event_stream import NatsEventStream
-from chatnode.broker.streams import StreamConfig, StreamConflict, Streams, chat_stream
+from chatnode.broker.streams import StreamConfig, Streams, chat_stream
 from chatnode.local.servers import NatsServer
-from chatnode.rooms.ports import Unavailable
+from chatnode.rooms.ports import StreamConflict, Unavailable
 
 NAME = "CHAT_0"
 
