@@ -1,10 +1,10 @@
 """One client's connection: drives the session and does what its outputs ask for. Knows no socket, only a channel."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from chatnode.access.rules import Action, decide
 from chatnode.protocol import limits
@@ -19,7 +19,6 @@ from chatnode.protocol.frames import (
     Edit,
     History,
     Limits,
-    Message,
     Presence,
     React,
     Read,
@@ -40,31 +39,13 @@ from chatnode.session.bucket import TokenBucket
 from chatnode.session.core import Answer, Authenticate, Output, Perform, Say, Session, Shut, State
 from chatnode.session.lanes import Lanes
 from chatnode.transports.desk import Desk, unsubscribed
+from chatnode.transports.joining import Joined, Tell, prepare
 from chatnode.transports.websocket.channel import Channel
 from chatnode.transports.websocket.wheel import Slot
 
 _JOIN_ATTEMPTS: Final = 5
-_REPLAY_BYTES: Final = 128 * 1024
-"""More than this is not replayed event by event: a page is smaller and a slow reader is not closed over it."""
 _WRITABLE_BYTES: Final = 64 * 1024
 _WRITABLE_S: Final = 10.0
-
-
-class Joined:
-    """What a subscription came to."""
-
-    __slots__ = ("cursor", "messages", "more_before", "receipts", "recovered")
-
-    def __init__(self, cursor: Cursor, receipts: tuple[Receipt, ...]) -> None:
-        self.cursor = cursor
-        self.receipts = receipts
-        self.recovered = True
-        self.messages: tuple[Message, ...] | UnsetType = UNSET
-        self.more_before: bool | UnsetType = UNSET
-
-
-Tell = Callable[[Joined], None]
-"""How a join is told: by an ack, or by an event after ``connect``."""
 
 
 class Driver:
@@ -377,23 +358,8 @@ class Driver:
     ) -> bool:
         """One attempt; the last awaited call is followed by check, reply and effect without another."""
         services = self._desk.services
-        frames: list[bytes] | None = None
-        if cursor is not None:
-            if cursor.epoch == room.epoch and cursor.seq > room.last:
-                await services.hub.settle(room)
-            frames = await services.catch_up.recover(room, cursor)
-            if frames is not None and sum(map(len, frames)) > _REPLAY_BYTES:
-                frames = None
-        joined = Joined(room.cursor, receipts)
-        if frames is None:
-            joined.cursor = room.cursor
-            page = await services.catch_up.newest(room.name, limit, joined.cursor)
-            joined.recovered = False
-            joined.messages, joined.more_before = page.messages, page.more_before
-            frames = room.replay(joined.cursor.seq)
-        elif cursor is not None:
-            joined.cursor = cursor
-        if frames is None or room.phase not in (Phase.LIVE, Phase.FILLING):
+        joined = await prepare(services, room, cursor, limit, receipts)
+        if joined is None or room.phase not in (Phase.LIVE, Phase.FILLING):
             return False
         self._check(services.rights.held(room.name), Action.READ)
         if room.name not in self._session.rooms:
@@ -401,7 +367,7 @@ class Driver:
         if cursor is not None:
             services.recovered(joined.recovered)
         tell(joined)
-        for framed in frames:
+        for framed in joined.frames:
             self._channel.write(framed)
         services.hub.follow(room, self)
         return True
