@@ -8,6 +8,8 @@ BENCH ?=
 # Arguments of pytest, as in: make test-unit PYTEST="-k cursor"
 PYTEST ?=
 TESTS := unit integration browser
+# What has to be covered by branch to 95 % and is, by unit tests alone; not where a part of them is run.
+COVERED = $(if $(PYTEST),,--cov=chatnode.protocol --cov=chatnode.access --cov=chatnode.session --cov-branch --cov-report= --cov-fail-under=95)
 
 environment = $(PYTHON) deploy/make/environment.py
 web = $$venv/bin/python deploy/make/web.py $$venv
@@ -52,7 +54,7 @@ test:
 	echo "make test: all of $(TESTS:%=test-%) passed"
 
 test-unit:
-	@venv=$$($(environment) dev) && $$venv/bin/python -m pytest tests/unit -n 2 $(PYTEST) && $(web) test
+	@venv=$$($(environment) dev) && $$venv/bin/python -m pytest tests/unit -n 2 $(COVERED) $(PYTEST) && $(web) test
 
 test-integration:
 	@venv=$$($(environment) dev) && $$venv/bin/python -m pytest tests/integration -n 2 --dist loadfile $(PYTEST)

@@ -165,6 +165,32 @@ def test_rooms_of_a_connection_are_bounded() -> None:
     assert refused.code == ErrorCode.RATE_LIMITED
 
 
+def test_a_request_may_begin_the_session_in_place_of_connect_once() -> None:
+    made = session()
+    assert made.begin({"r": None}) == [Authenticate(None)]
+    assert made.begin({}) == []
+    assert made.cursors == {"r": None}
+    assert made.authenticated("ada", deadline=100.0, now=0.0) == []
+    assert made.receive(encode_frame(Ping(id="p")), 0.0) == [Answer("p")]
+
+
+def test_sessions_may_share_one_rate() -> None:
+    bucket = TokenBucket(1.0, 1, 0.0)
+    one, two = ready(), ready()
+    one.share(bucket)
+    two.share(bucket)
+    assert one.receive(encode_frame(Ping(id="p")), 0.0) == [Answer("p")]
+    assert error_of(two.receive(encode_frame(Ping(id="p")), 0.0)).code == ErrorCode.RATE_LIMITED
+
+
+def test_what_comes_after_the_end_changes_nothing() -> None:
+    made = ready()
+    made.close()
+    assert made.refused(ProtocolError(ErrorCode.UNAUTHENTICATED, "late")) == []
+    assert made.expired(10_000.0) == []
+    assert made.receive(b"{}", 0.0) == []
+
+
 @given(frames=st.lists(st.one_of(st.binary(max_size=64), st.sampled_from([b'{"type":"ping","id":"p"}', b"[]"]))))
 def test_whatever_arrives_each_frame_gets_one_answer_at_most(frames: list[bytes]) -> None:
     made = ready(errors_in_a_row=10_000, rate_per_s=1000.0, burst=1000)
