@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import sys
@@ -96,17 +97,16 @@ async def up(
 
 
 def _consecutive_ports() -> tuple[int, int]:
-    """Two ports that begin four free ones each."""
+    """Two ports that begin four free ones each, from below the range that other tests' free ports come from."""
     while True:
         with contextlib.ExitStack() as stack:
             starts = []
             try:
                 for _ in range(2):
-                    first = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-                    starts.append(first.getsockname()[1])
-                    for offset in range(1, 4):
+                    starts.append(random.randrange(12_000, 32_000, 4))
+                    for offset in range(4):
                         stack.enter_context(socket.create_server(("127.0.0.1", starts[-1] + offset)))
-            except (OSError, OverflowError):
+            except OSError:
                 continue
             return starts[0], starts[1]
 
