@@ -120,7 +120,8 @@ class Hub:
 
     def follow(self, room: Room, follower: Follower) -> None:
         """From the room's cursor on, ``follower`` gets every event. Synchronous: nothing lies in between."""
-        room.followers[follower] = None
+        self._flush(room)
+        room.followers[follower] = follower.sink
         room.idle_since = None
 
     def leave(self, name: str, follower: Follower) -> None:
@@ -133,6 +134,7 @@ class Hub:
     def pass_on(self, room: Room, payload: bytes) -> None:
         """A passing event of this node's own, to the followers here."""
         if room.phase in (Phase.LIVE, Phase.FILLING):
+            self._flush(room)
             room.pass_on(self._frame(payload))
 
     async def verify(self, room: Room) -> None:
@@ -163,6 +165,7 @@ class Hub:
     def suspend(self) -> None:
         self._suspended = True
         for room in self._rooms.values():
+            self._flush(room)
             if room.phase is not Phase.ENDED:
                 room.phase = Phase.SUSPENDED
 
@@ -218,6 +221,7 @@ class Hub:
             self.suspend()
         if message.seq == 0:
             if room.phase in (Phase.LIVE, Phase.FILLING):
+                self._flush(room)
                 room.pass_on(self._frame(message.data))
             return
         if room.phase is not Phase.LIVE:
@@ -249,9 +253,17 @@ class Hub:
         trace = self._tracing.begin(Step.DELIVER, envelope.traceparent)
         event = event_of(envelope, epoch=room.epoch, seq=seq, prev=room.last, sealer=self._sealer)
         framed = self._frame(encode_frame(event))
-        room.deliver(cursor_of(envelope, room.epoch, seq), framed, self._report.delivered)
+        if room.deliver(cursor_of(envelope, room.epoch, seq), framed):
+            asyncio.get_running_loop().call_soon(self._flush, room)
+        elif room.brimming:
+            self._flush(room)
         trace.end()
         return True
+
+    def _flush(self, room: Room) -> None:
+        written = room.flush()
+        if written:
+            self._report.delivered(written)
 
     def _decode(self, name: str, data: bytes, seq: int) -> Envelope | None:
         try:
@@ -325,6 +337,7 @@ class Hub:
         room.late.update({place.seq: place in void for place, _ in late})
 
     def _end(self, room: Room, message: str) -> None:
+        self._flush(room)
         room.phase = Phase.ENDED
         self._rooms.pop(room.name, None)
         self._report.rooms(len(self._rooms))

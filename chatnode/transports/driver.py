@@ -133,8 +133,9 @@ class Driver:
         if self._session.state is not State.CLOSED:
             self._slot = self._desk.timers.schedule(self, self._session.deadline)
 
-    def write(self, framed: bytes) -> None:
-        self._channel.write(framed)
+    @property
+    def sink(self) -> Channel:
+        return self._channel
 
     def send(self, payload: bytes) -> None:
         self._channel.send(payload)

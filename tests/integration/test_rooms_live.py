@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
@@ -76,6 +76,15 @@ class Follower:
         self.texts: list[str] = []
         self.places: list[tuple[int, int]] = []
         self.over: list[str] = []
+
+    @property
+    def sink(self) -> "Follower":
+        return self
+
+    def write_all(self, frames: Sequence[bytes], joined: bytes) -> None:
+        assert joined == b"".join(frames)
+        for framed in frames:
+            self.write(framed)
 
     def write(self, framed: bytes) -> None:
         event = msgspec.json.decode(framed, type=MessageEvent)

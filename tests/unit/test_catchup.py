@@ -1,5 +1,7 @@
 """Pages as history and tail together, chains, and what a room remembers."""
 
+from collections.abc import Sequence
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +12,7 @@ from chatnode.protocol.frames import Message, Position
 from chatnode.rooms.catchup import NewestPages, merge
 from chatnode.rooms.chain import Verdict, judge
 from chatnode.rooms.ports import LiveMessage, Page
-from chatnode.rooms.room import HELD_MAX, RING_EVENTS, Room, TooFarBehind
+from chatnode.rooms.room import BURST_BYTES, HELD_MAX, RING_EVENTS, Room, TooFarBehind
 
 
 def event(seq: int, kind: str, target: int, sender: str) -> StoredEvent:
@@ -143,8 +145,16 @@ class Listener:
         self.user = user
         self.frames: list[bytes] = []
 
+    @property
+    def sink(self) -> "Listener":
+        return self
+
     def write(self, framed: bytes) -> None:
         self.frames.append(framed)
+
+    def write_all(self, frames: Sequence[bytes], joined: bytes) -> None:
+        assert joined == b"".join(frames)
+        self.frames += frames
 
     def ended(self, room: str, code: str, message: str, *, retryable: bool) -> None:
         raise AssertionError(room)
@@ -154,7 +164,7 @@ def delivered(count: int) -> Room:
     room = Room("r", 0)
     room.begin(1, Cursor(1, 10, "aaaaaaaa"))
     for seq in range(11, 11 + count):
-        room.deliver(Cursor(1, seq, f"{seq:08x}"), b"%d" % seq, lambda _count: None)
+        room.deliver(Cursor(1, seq, f"{seq:08x}"), b"%d" % seq)
     return room
 
 
@@ -183,10 +193,33 @@ def test_a_room_knows_whether_a_cursor_means_what_it_delivered() -> None:
 def test_every_follower_gets_every_event_once() -> None:
     room = delivered(0)
     one, two = Listener(), Listener()
-    room.followers[one] = room.followers[two] = None
-    counts: list[int] = []
-    room.deliver(Cursor(1, 11, "cccccccc"), b"x", counts.append)
-    assert (one.frames, two.frames, counts) == ([b"x"], [b"x"], [2])
+    room.followers |= {one: one, two: two}
+    assert room.deliver(Cursor(1, 11, "cccccccc"), b"x")
+    assert room.flush() == 2
+    assert room.flush() == 0
+    assert (one.frames, two.frames) == ([b"x"], [b"x"])
+
+
+def test_events_that_come_together_are_written_together_in_order() -> None:
+    room = delivered(0)
+    one = Listener()
+    room.followers[one] = one
+    firsts = [room.deliver(Cursor(1, seq, "cccccccc"), b"%d" % seq) for seq in (11, 12, 13)]
+    assert firsts == [True, False, False]
+    assert one.frames == []
+    assert room.flush() == 3
+    assert one.frames == [b"11", b"12", b"13"]
+    assert room.deliver(Cursor(1, 14, "cccccccc"), b"14")
+
+
+def test_what_is_gathered_is_bounded() -> None:
+    room = delivered(0)
+    room.deliver(Cursor(1, 11, "cccccccc"), b"x" * (BURST_BYTES - 1))
+    assert not room.brimming
+    room.deliver(Cursor(1, 12, "cccccccc"), b"xx")
+    assert room.brimming
+    room.flush()
+    assert not room.brimming
 
 
 def test_what_is_held_back_is_bounded() -> None:

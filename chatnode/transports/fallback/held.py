@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -74,6 +75,10 @@ class HeldChannel:
 
     def write(self, framed: bytes) -> None:
         self.send(payload_of(framed))
+
+    def write_all(self, frames: Sequence[bytes], joined: bytes) -> None:  # noqa: ARG002  each is kept on its own
+        for framed in frames:
+            self.write(framed)
 
     def send(self, payload: bytes) -> None:
         if self.ending is not None:

@@ -4,6 +4,7 @@ An :class:`Acceptor` is asked for each handshake and gives a :class:`Receiver` f
 are synchronous and happen on the event loop's thread. The receiver is never called from within a call of its channel.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -47,6 +48,13 @@ class Channel(Protocol):
 
         The hot path: hand the same object to all subscribers. All that is written within one iteration of the loop goes
         out as one transport write. Never raises and never calls back; a reader that is too slow is closed afterwards.
+        """
+        ...
+
+    def write_all(self, frames: Sequence[bytes], joined: bytes) -> None:
+        """Write frames that follow each other, of which ``joined`` is all.
+
+        As :meth:`write` for each of them; where nothing waits for this client they go out at once, as one write.
         """
         ...
 

@@ -43,11 +43,17 @@ class SocketCounts:
     cut_requests: int = 0
     """HTTP connections that took too long over a request's header or body."""
 
+    def wrote(self, frames: int, size: int) -> None:
+        """One transport write of so many frames and bytes."""
+        self.writes += 1
+        self.frames += frames
+        self.bytes += size
+
 
 class SocketHost:
     """One per node. Sockets with something to write are gathered and flushed together, once per loop iteration."""
 
-    __slots__ = ("_clogged", "_dirty", "_loop", "counts", "limits", "timers")
+    __slots__ = ("_clogged", "_dirty", "_loop", "_scheduled", "counts", "limits", "timers")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: SocketLimits, timers: Timers | None = None) -> None:
         self._loop = loop
@@ -56,6 +62,7 @@ class SocketHost:
         self.counts = SocketCounts()
         self._dirty: list[Flushed] = []
         self._clogged: set[Flushed] = set()
+        self._scheduled = False
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -73,18 +80,24 @@ class SocketHost:
 
     def mark(self, socket: Flushed) -> None:
         """``socket`` has begun to queue; it is flushed in the next loop iteration."""
-        if not self._dirty:
-            self._loop.call_soon(self._flush)
+        self._schedule()
         self._dirty.append(socket)
 
     def clog(self, socket: Flushed) -> None:
-        """The kernel does not take all that was written to ``socket``."""
+        """The kernel does not take all that was written to ``socket``; the sum of what waits is looked at soon."""
+        self._schedule()
         self._clogged.add(socket)
 
     def unclog(self, socket: Flushed) -> None:
         self._clogged.discard(socket)
 
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
     def _flush(self) -> None:
+        self._scheduled = False
         dirty = iter(self._dirty)
         self._dirty = []
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import ClassVar, Final, cast
 
 from uvicorn.config import Config
@@ -159,6 +160,21 @@ class ChatSocket(asyncio.Protocol):
         else:
             self._pending.append(framed)
             self._pending_bytes += len(framed)
+
+    def write_all(self, frames: Sequence[bytes], joined: bytes) -> None:
+        size = len(joined)
+        if self._pending is not None or self._backlog is not None or size > self.host.limits.send_buffer_bytes:
+            for framed in frames:
+                self.write(framed)
+        elif self._state == _OPEN:
+            self._allowance = 0
+            try:
+                self._transport.write(joined)
+            except RuntimeError:
+                # Closed, and connection_lost is still to come. Whoever writes to many must not stop at this one.
+                self.write(joined)
+            else:
+                self.host.counts.wrote(len(frames), size)
 
     def send(self, payload: bytes) -> None:
         self.write(frames.frame_text(payload))
@@ -350,10 +366,7 @@ class ChatSocket(asyncio.Protocol):
             return
         count = len(pending)
         size = self._pending_bytes
-        counts = self.host.counts
-        counts.writes += 1
-        counts.frames += count
-        counts.bytes += size
+        self.host.counts.wrote(count, size)
         self._allowance = max(map(len, pending)) if size > self.host.limits.send_buffer_bytes else 0
         if self._backlog is not None:
             self._backlog.add(size, count, self._allowance)
