@@ -21,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 help:
 	@echo "make up        the whole cluster on this machine, until Ctrl-C; ARGS=\"--nodes 3 --fresh\" (ARGS=--help lists all)"
-	@echo "make test      all tests: $(TESTS:%=test-%)"
+	@echo "make test      all tests: $(TESTS:%=test-%) conformance"
 	@echo "make test-unit         pure parts, in Python and in the web client; no server runs"
 	@echo "make test-integration  against real NATS and MongoDB"
 	@echo "make test-browser      two people in real Chromium on a real cluster"
@@ -46,12 +46,12 @@ web:
 
 test:
 	@failed=; \
-	for part in $(TESTS); do \
-	  echo "== make test-$$part"; \
-	  $(MAKE) --no-print-directory test-$$part || failed="$$failed test-$$part"; \
+	for part in $(TESTS:%=test-%) conformance; do \
+	  echo "== make $$part"; \
+	  $(MAKE) --no-print-directory $$part || failed="$$failed $$part"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "make test: failed:$$failed" >&2; exit 1; fi; \
-	echo "make test: all of $(TESTS:%=test-%) passed"
+	echo "make test: all of $(TESTS:%=test-%) conformance passed"
 
 test-unit:
 	@venv=$$($(environment) dev) && $$venv/bin/python -m pytest tests/unit -n 2 $(COVERED) $(PYTEST) && $(web) test

@@ -6,6 +6,10 @@ import sys
 
 import uvicorn
 import uvloop
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from chatnode.transports.websocket.channel import Channel, Receiver, Refusal, SocketLimits
 from chatnode.transports.websocket.frames import frame_binary
@@ -48,14 +52,14 @@ def echoing(base: type[ChatSocket]) -> type[ChatSocket]:
     return EchoSocket
 
 
-async def no_app(scope: object, receive: object, send: object) -> None:
-    raise RuntimeError("sockets only")
+async def ready(_request: Request) -> Response:
+    return Response("ready")
 
 
 async def main() -> None:
     host = SocketHost(asyncio.get_running_loop(), SocketLimits())
     config = uvicorn.Config(
-        no_app,
+        Starlette(routes=[Route("/readyz", ready)]),
         http=guarded_http(host),
         ws=echoing(socket_protocol(host, Door())),
         lifespan="off",
