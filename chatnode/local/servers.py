@@ -157,14 +157,16 @@ class Mongod(Server):
         return f"mongod ended: {reason}" if reason else super().explain(child)
 
 
-async def run_mongo_command(port: int, command: Mapping[str, object]) -> dict[str, object]:
+async def run_mongo_command(
+    port: int, command: Mapping[str, object], *, host: str = "127.0.0.1"
+) -> dict[str, object]:
     """One command to a mongod that may not be a working member of a set yet; its answer, refusal or not. OSError.
 
     One ``OP_MSG`` there and one back (MongoDB wire protocol), instead of a driver: a driver's client watches the
     server in the background, and closing it while the server reconfigures itself leaves sockets open.
     """
     body = bson.encode({**command, "$db": "admin"})
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(_WIRE_HEADER.pack(_WIRE_HEADER.size + len(body), 1, 0, _OP_MSG, 0, 0) + body)
         size, _, _, _, _, _ = _WIRE_HEADER.unpack(await reader.readexactly(_WIRE_HEADER.size))

@@ -1,0 +1,55 @@
+"""``python -m tests.chaos``: one run; its figures go into ``build/chaos.json``, its processes' logs beside."""
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from tests.chaos.cluster import Cluster
+from tests.chaos.run import Plan, Run, run
+
+
+def main() -> int:
+    arguments = _arguments()
+    seed = random.SystemRandom().randrange(1_000_000) if arguments.seed is None else arguments.seed
+    given = Plan(seed, arguments.seconds, rooms=arguments.rooms, people=arguments.people, pace_s=arguments.pace)
+    print(f"chaos: seed {seed}, {given.seconds:g} s; repeat with --seed {seed} --seconds {given.seconds:g}", flush=True)
+    done = asyncio.run(_run(given, arguments.out.with_suffix(""), arguments.nodes))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(done.outcome)) + b"\n")
+    print(done.verdict)
+    print(arguments.out.read_text("utf-8"))
+    return 0 if done.outcome.ok else 1
+
+
+async def _run(given: Plan, directory: Path, nodes: int) -> Run:
+    shutil.rmtree(directory, ignore_errors=True)
+    began = time.monotonic()
+
+    def say(words: str) -> None:
+        print(f"[{time.monotonic() - began:6.1f}] {words}", flush=True)
+
+    async with Cluster(directory, nodes=nodes) as cluster:
+        say("the cluster is up")
+        return await run(given, cluster, say)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, help="repeats a run's faults; random by default")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long faults happen")
+    parser.add_argument("--rooms", type=int, default=6)
+    parser.add_argument("--people", type=int, default=4, help="in each room")
+    parser.add_argument("--pace", type=float, default=0.15, help="seconds between two commands of one person")
+    parser.add_argument("--nodes", type=int, default=4)
+    parser.add_argument("--out", type=Path, default=Path("build/chaos.json"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""Which faults a seed makes, when, and what each does."""
+
+import asyncio
+import enum
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from chatnode.broker.subjects import PARTITIONS
+from tests.chaos.cluster import Cluster
+from tests.chaos.servers import Member
+
+
+class Target(enum.StrEnum):
+    NODE = "node"
+    WORKER = "worker"
+    NATS = "nats"
+    MONGO = "mongo"
+
+
+class Kind(enum.StrEnum):
+    KILL = "kill"
+    PAUSE = "pause"
+    RESTART = "restart"
+    STEP_DOWN = "step_down"
+
+
+@dataclass(frozen=True)
+class Fault:
+    after_s: float
+    """Since the run began."""
+    kind: Kind
+    target: Target
+    which: int
+    """An index, or a partition whose leader is meant."""
+    leader: bool
+    """Whether the leader is meant: of partition ``which``, or of the replica set."""
+    lasts_s: float
+
+    def __str__(self) -> str:
+        whom = f"{self.target} {'leader of ' if self.leader else ''}{self.which}"
+        return f"{self.after_s:6.1f} s  {self.kind} {whom} for {self.lasts_s:.1f} s"
+
+
+_WEIGHTS: Final = {
+    (Kind.KILL, Target.NODE): 4,
+    (Kind.PAUSE, Target.NODE): 3,
+    (Kind.RESTART, Target.NODE): 1,
+    (Kind.KILL, Target.WORKER): 2,
+    (Kind.PAUSE, Target.WORKER): 2,
+    (Kind.KILL, Target.NATS): 5,
+    (Kind.PAUSE, Target.NATS): 4,
+    (Kind.RESTART, Target.NATS): 1,
+    (Kind.STEP_DOWN, Target.NATS): 4,
+    (Kind.KILL, Target.MONGO): 2,
+    (Kind.PAUSE, Target.MONGO): 2,
+}
+
+
+def plan(seed: int, seconds: float, *, nodes: int = 4, workers: int = 2) -> list[Fault]:
+    """The faults of a run: the same for the same arguments. Those of one kind of server never overlap."""
+    chance = random.Random(seed)
+    faults: list[Fault] = []
+    free_at = dict.fromkeys(Target, 2.0)
+    counts = {Target.NODE: nodes, Target.WORKER: workers, Target.NATS: PARTITIONS, Target.MONGO: 3}
+    now = 2.0
+    while now < seconds:
+        kind, target = chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+        which = chance.randrange(counts[target])
+        lasts = {Kind.PAUSE: chance.uniform(1.0, 10.0), Kind.KILL: chance.uniform(0.0, 4.0)}.get(kind, 0.0)
+        leader = target in {Target.NATS, Target.MONGO} and (not faults or chance.random() < 0.7)
+        if free_at[target] <= now:
+            faults.append(Fault(now, kind, target, which, leader, lasts))
+            free_at[target] = now + lasts + (3.0 if target in {Target.NATS, Target.MONGO} else 1.0)
+        now += chance.uniform(0.3, 2.5) if chance.random() < 0.9 else chance.uniform(3.0, 6.0)
+    return faults
+
+
+@dataclass
+class Done:
+    """A fault that happened: to whom, from when to when (monotonic seconds)."""
+
+    fault: Fault
+    victims: tuple[str, ...]
+    began_at: float
+    led: tuple[int, ...] = ()
+    """Partitions that the victim led."""
+    healed_at: float = 0.0
+
+
+@dataclass
+class Breaker:
+    cluster: Cluster
+    done: list[Done] = field(default_factory=list)
+    _busy: dict[Target, asyncio.Lock] = field(default_factory=lambda: {target: asyncio.Lock() for target in Target})
+
+    async def run(self, faults: Sequence[Fault]) -> None:
+        """Each at its time; returns when all are healed."""
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for fault in faults:
+                await asyncio.sleep(max(0.0, began + fault.after_s - time.monotonic()))
+                group.create_task(self._do(fault))
+
+    async def _do(self, fault: Fault) -> None:
+        async with self._busy[fault.target]:
+            if fault.kind is Kind.STEP_DOWN:
+                await self._step_down(fault)
+            elif fault.kind is Kind.RESTART:
+                await self._roll(fault)
+            else:
+                await self._break(fault)
+
+    async def _step_down(self, fault: Fault) -> None:
+        partitions = range(PARTITIONS) if fault.which % 2 else (fault.which,)
+        done = Done(fault, tuple(f"CHAT_{partition}" for partition in partitions), time.monotonic(), tuple(partitions))
+        self.done.append(done)
+        await asyncio.gather(*(self.cluster.step_down(partition) for partition in partitions))
+        done.healed_at = time.monotonic()
+
+    async def _roll(self, fault: Fault) -> None:
+        members = self._of(fault.target)
+        done = Done(fault, tuple(member.name for member in members), time.monotonic())
+        self.done.append(done)
+        for member in members:
+            await member.stop()
+            await self._start(member)
+            if fault.target is Target.NATS:
+                await asyncio.sleep(2.0)
+        done.healed_at = time.monotonic()
+
+    async def _break(self, fault: Fault) -> None:
+        victim = await self._victim(fault)
+        leaders = await self.cluster.leaders() if fault.target is Target.NATS else {}
+        led = tuple(partition for partition, name in leaders.items() if name == victim.name)
+        done = Done(fault, (victim.name,), time.monotonic(), led)
+        self.done.append(done)
+        if fault.kind is Kind.KILL:
+            await victim.kill()
+            await asyncio.sleep(fault.lasts_s)
+            await self._start(victim)
+        else:
+            victim.pause()
+            try:
+                await asyncio.sleep(fault.lasts_s)
+            finally:
+                victim.resume()
+        done.healed_at = time.monotonic()
+
+    async def _start(self, member: Member) -> None:
+        """Nodes and workers wait for what they need, which may be broken by another fault: they are not waited for."""
+        if member in self.cluster.nodes or member in self.cluster.workers:
+            await member.launch()
+        else:
+            await member.start()
+
+    async def _victim(self, fault: Fault) -> Member:
+        members = self._of(fault.target)
+        chosen: Member | None = None
+        if fault.leader and fault.target is Target.NATS:
+            chosen = await self.cluster.stream_leader(fault.which)
+        elif fault.leader:
+            chosen = await self.cluster.primary()
+        return chosen or members[fault.which % len(members)]
+
+    def _of(self, target: Target) -> Sequence[Member]:
+        return {
+            Target.NODE: self.cluster.nodes,
+            Target.WORKER: self.cluster.workers,
+            Target.NATS: self.cluster.nats,
+            Target.MONGO: self.cluster.mongo,
+        }[target]
