@@ -26,6 +26,7 @@ from chatnode.protocol.errors import CloseCode, ErrorCode
 from chatnode.protocol.frames import Reconnect
 from chatnode.protocol.sealing import PlainSealer
 from chatnode.rooms.catchup import CatchUp
+from chatnode.rooms.gate import Gate
 from chatnode.rooms.hub import Hub, HubReport, HubSettings
 from chatnode.rooms.ports import Unavailable
 from chatnode.rooms.posting import Poster, PostReport
@@ -33,6 +34,7 @@ from chatnode.rooms.presence import BEAT_S, PresenceBook
 from chatnode.rooms.receipts import Receipts
 from chatnode.rooms.rights import Rights
 from chatnode.rooms.tasks import TaskOwner
+from chatnode.session.bucket import TokenBucket
 from chatnode.session.core import SessionLimits
 from chatnode.settings import Settings
 from chatnode.telemetry.metrics import NodeMetrics, by_label
@@ -78,6 +80,7 @@ class Node:
         self._started = False
         self._draining = False
         self._suspended_since: float | None = None
+        self._connects = TokenBucket(settings.connects_per_s, settings.connects_burst, host.timers.time())
         clock = host.timers.time
         sealer = PlainSealer()
         self.reader = DirectReader(client)
@@ -172,6 +175,7 @@ class Node:
                 suspended=self.feed.suspended,
                 draw_id=lambda: secrets.token_urlsafe(12),
                 raise_epoch=self.epochs.raise_to,
+                joining=Gate("catching up", at_once=settings.joins_at_once, waiting_max=settings.joins_waiting_max),
                 commanded=by_label(metrics.commands),
                 recovered=lambda whole: metrics.recoveries.labels(str(whole).lower()).inc(),
             ),
@@ -201,6 +205,9 @@ class Node:
             return Refusal(ErrorCode.UNAVAILABLE, "this node is full; connect again", retry_after=5)
         if self.feed.suspended():
             return Refusal(ErrorCode.UNAVAILABLE, "this node is cut off; connect again", retry_after=2)
+        wait = self._connects.take(self._host.timers.time())
+        if wait:
+            return Refusal(ErrorCode.UNAVAILABLE, "many connect right now; connect again", retry_after=1 + round(wait))
         return None
 
     def accept(self, channel: Channel) -> Driver:

@@ -110,6 +110,25 @@ class Settings:
         float, About("How long a node that stops stays unready before it tells its clients to go.", "s", 0, 300)
     ] = 2.0
     max_connections: Annotated[int, About("Connections that a node takes.", "", 1, 1_000_000, bound=True)] = 20_000
+    connects_per_s: Annotated[
+        float,
+        About(
+            "Connections that a node accepts, on average; beyond it 503 and Retry-After.",
+            "1/s",
+            1,
+            1_000_000,
+            bound=True,
+        ),
+    ] = 500.0
+    connects_burst: Annotated[int, About("Connections that a node accepts at once.", "", 1, 1_000_000, bound=True)] = (
+        1000
+    )
+    joins_at_once: Annotated[
+        int, About("Rooms in which clients of a node catch up at the same time.", "", 1, 10_000, bound=True)
+    ] = 64
+    joins_waiting_max: Annotated[
+        int, About("Joins that may wait for that; beyond it they are told to come back.", "", 1, 1_000_000, bound=True)
+    ] = 20_000
     rooms_per_connection: Annotated[int, About("Rooms that one connection may follow.", "", 1, 100_000, bound=True)] = (
         500
     )

@@ -13,6 +13,7 @@ from chatnode.protocol.control import ControlEvent, EpochRaised, MemberPut, Revo
 from chatnode.protocol.errors import CloseCode, ErrorCode
 from chatnode.protocol.events import MembershipEvent, PresenceEvent, UnsubscribedEvent
 from chatnode.rooms.catchup import CatchUp
+from chatnode.rooms.gate import Gate
 from chatnode.rooms.hub import Hub
 from chatnode.rooms.ports import HistoryReader, LiveFeed, Unavailable
 from chatnode.rooms.posting import Poster, refusal
@@ -71,6 +72,8 @@ class Services:
     suspended: Callable[[], bool]
     draw_id: Callable[[], str]
     raise_epoch: Callable[[int, int], None]
+    joining: Gate
+    """Before catching up in a room."""
     commanded: Callable[[str], None] = lambda _type: None
     """Told of each command's type."""
     recovered: Callable[[bool], None] = lambda _whole: None

@@ -345,10 +345,11 @@ class Driver:
             receipts: tuple[Receipt, ...] = ()
             if len(rights.members) <= limits.PRESENCE_NAMES_MAX:
                 receipts = await services.history.receipts(name)
-            for _ in range(_JOIN_ATTEMPTS):
-                room = await services.hub.open(name)
-                if await self._join_once(room, cursor, limit, receipts, tell):
-                    return
+            async with services.joining.entered():
+                for _ in range(_JOIN_ATTEMPTS):
+                    room = await services.hub.open(name)
+                    if await self._join_once(room, cursor, limit, receipts, tell):
+                        return
             raise Unavailable(f"room {name} moves faster than it can be joined")
         except BaseException:
             self._forget(name)

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from chatnode.local.cluster import LocalCluster
 from chatnode.protocol.codec import encode_frame
@@ -172,3 +172,20 @@ async def test_without_mongodb_first_sends_go_on_and_resends_are_told_to_wait(cl
     messages = page["messages"]
     assert isinstance(messages, list)
     assert [message["text"] for message in messages if "notice" not in message] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("cluster", [{"CHAT_CONNECTS_PER_S": "5", "CHAT_CONNECTS_BURST": "10"}], indirect=True)
+async def test_a_storm_of_connects_is_told_when_to_come_back_and_gets_in_then(cluster: LocalCluster) -> None:
+    url = cluster.node_urls[0].replace("http", "ws") + "/v1/ws"
+    refused: list[int] = []
+    sockets: list[ClientConnection] = []
+    async with asyncio.timeout(30):
+        while len(sockets) < 20:
+            try:
+                sockets.append(await connect(url, subprotocols=["chat.v1"]))  # type: ignore[list-item]
+            except InvalidStatus as answer:
+                refused.append(answer.response.status_code)
+                await asyncio.sleep(float(answer.response.headers["Retry-After"]))
+    assert set(refused) == {503}
+    for socket in sockets:
+        await socket.close()
