@@ -5,6 +5,8 @@ PYTHON ?= python3
 ARGS ?=
 # Arguments of `make bench`, as in: make bench BENCH=--quick
 BENCH ?=
+# Arguments of `make chaos`, as in: make chaos CHAOS="--seed 7 --seconds 300" (CHAOS=--help lists all)
+CHAOS ?=
 # Arguments of pytest, as in: make test-unit PYTEST="-k cursor"
 PYTEST ?=
 TESTS := unit integration browser
@@ -17,7 +19,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/operator
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up web bench bench-long test $(TESTS:%=test-%) conformance lint format docs clean chromium
+.PHONY: help up web bench bench-long test $(TESTS:%=test-%) conformance chaos lint format docs clean chromium
 
 help:
 	@echo "make up        the whole cluster on this machine, until Ctrl-C; ARGS=\"--nodes 3 --fresh\" (ARGS=--help lists all)"
@@ -30,6 +32,7 @@ help:
 	@echo "                       PYTEST=\"-k name -x\" goes to pytest"
 	@echo "make bench     this project beside Socket.IO, Starlette and a bare server; BENCH=--help lists options; needs Go and npm"
 	@echo "make bench-long        how its figures grow with nodes, rooms, sockets and history, and a soak"
+	@echo "make chaos     three nats-servers, three mongods, nodes and workers broken on purpose; CHAOS=\"--seed 7 --seconds 300\""
 	@echo "make lint      ruff, mypy, import layers, web lint and types"
 	@echo "make format    format and sort as lint wants it"
 	@echo "make docs      write the pages in docs/ that are generated from the code"
@@ -73,6 +76,9 @@ bench-long:
 
 test-cluster:
 	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m pytest tests/cluster $(PYTEST)
+
+chaos:
+	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m tests.chaos $(CHAOS)
 
 chromium:
 	@if [ -x /usr/bin/chromium ]; then exit 0; fi; \

@@ -12,6 +12,7 @@ import msgspec
 
 from tests.chaos.cluster import Cluster
 from tests.chaos.run import Plan, Run, run
+from tests.oracle import encode_record
 
 
 def main() -> int:
@@ -22,9 +23,21 @@ def main() -> int:
     done = asyncio.run(_run(given, arguments.out.with_suffix(""), arguments.nodes))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(done.outcome)) + b"\n")
+    _keep(done, arguments.out.with_suffix(""))
     print(done.verdict)
     print(arguments.out.read_text("utf-8"))
     return 0 if done.outcome.ok else 1
+
+
+def _keep(done: Run, directory: Path) -> None:
+    """What somebody needs who looks for a cause: all records, all problems, all faults with their victims."""
+    with (directory / "records.jsonl").open("wb") as file:
+        file.writelines(encode_record(record) + b"\n" for record in done.records)
+    (directory / "problems.txt").write_text("\n".join(map(str, done.verdict.problems)), "utf-8")
+    lines = [
+        f"{each.began_at:.3f} to {each.healed_at:.3f}  {each.fault}: {each.victims} {each.led}" for each in done.faults
+    ]
+    (directory / "faults.txt").write_text("\n".join(lines), "utf-8")
 
 
 async def _run(given: Plan, directory: Path, nodes: int) -> Run:

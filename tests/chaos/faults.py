@@ -4,7 +4,7 @@ import asyncio
 import enum
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -38,6 +38,8 @@ class Fault:
     leader: bool
     """Whether the leader is meant: of partition ``which``, or of the replica set."""
     lasts_s: float
+    timed: bool = False
+    """Whether it has to be over soon, since nothing else is broken."""
 
     def __str__(self) -> str:
         whom = f"{self.target} {'leader of ' if self.leader else ''}{self.which}"
@@ -59,22 +61,44 @@ _WEIGHTS: Final = {
 }
 
 
+_QUIET_S: Final = 14.0
+"""Around the death of a leader that is timed: nothing else happens."""
+_STORM_S: Final = 25.0
+
+
 def plan(seed: int, seconds: float, *, nodes: int = 4, workers: int = 2) -> list[Fault]:
-    """The faults of a run: the same for the same arguments. Those of one kind of server never overlap."""
+    """The faults of a run: the same for the same arguments.
+
+    By turns a leader dies in quiet, which is timed, and a storm of faults, in which those of one kind of server do not
+    overlap, but those of different kinds do.
+    """
     chance = random.Random(seed)
-    faults: list[Fault] = []
-    free_at = dict.fromkeys(Target, 2.0)
     counts = {Target.NODE: nodes, Target.WORKER: workers, Target.NATS: PARTITIONS, Target.MONGO: 3}
-    now = 2.0
+    faults: list[Fault] = []
+    now = 3.0
     while now < seconds:
+        target = Target.MONGO if chance.random() < 0.3 and faults else Target.NATS
+        lasts_s = chance.uniform(3.0, 6.0)
+        faults.append(Fault(now, Kind.KILL, target, chance.randrange(counts[target]), True, lasts_s, timed=True))
+        now += _QUIET_S
+        storm = _storm(chance, now, min(seconds, now + _STORM_S), counts)
+        faults += storm
+        now = max([now, *(fault.after_s + fault.lasts_s for fault in storm)]) + _QUIET_S
+    return faults
+
+
+def _storm(chance: random.Random, now: float, until: float, counts: Mapping[Target, int]) -> list[Fault]:
+    faults: list[Fault] = []
+    free_at = dict.fromkeys(Target, now)
+    while now < until:
         kind, target = chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
         which = chance.randrange(counts[target])
-        lasts = {Kind.PAUSE: chance.uniform(1.0, 10.0), Kind.KILL: chance.uniform(0.0, 4.0)}.get(kind, 0.0)
-        leader = target in {Target.NATS, Target.MONGO} and (not faults or chance.random() < 0.7)
+        lasts_s = {Kind.PAUSE: chance.uniform(1.0, 10.0), Kind.KILL: chance.uniform(0.0, 4.0)}.get(kind, 0.0)
+        leader = target in {Target.NATS, Target.MONGO} and chance.random() < 0.7
         if free_at[target] <= now:
-            faults.append(Fault(now, kind, target, which, leader, lasts))
-            free_at[target] = now + lasts + (3.0 if target in {Target.NATS, Target.MONGO} else 1.0)
-        now += chance.uniform(0.3, 2.5) if chance.random() < 0.9 else chance.uniform(3.0, 6.0)
+            faults.append(Fault(now, kind, target, which, leader, lasts_s))
+            free_at[target] = now + lasts_s + (3.0 if target in {Target.NATS, Target.MONGO} else 1.0)
+        now += chance.uniform(0.2, 2.0)
     return faults
 
 
@@ -86,7 +110,7 @@ class Done:
     victims: tuple[str, ...]
     began_at: float
     led: tuple[int, ...] = ()
-    """Partitions that the victim led."""
+    """Partitions that the victim led; all for the primary, whose death none of them may feel."""
     healed_at: float = 0.0
 
 
@@ -135,6 +159,8 @@ class Breaker:
         victim = await self._victim(fault)
         leaders = await self.cluster.leaders() if fault.target is Target.NATS else {}
         led = tuple(partition for partition, name in leaders.items() if name == victim.name)
+        if fault.target is Target.MONGO and fault.leader:
+            led = tuple(range(PARTITIONS))
         done = Done(fault, (victim.name,), time.monotonic(), led)
         self.done.append(done)
         if fault.kind is Kind.KILL:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from chatnode.broker.subjects import partition_of
-from tests.chaos.faults import Done, Kind
+from tests.chaos.faults import Done
 from tests.oracle import Acked, Invoked, Record, Rule, Verdict
 
 
@@ -28,7 +28,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     problems: dict[str, int]
     """By rule, all of them."""
     resume_s: float | None
-    """Longest time from a fault to a stream's leader until somebody's new send was acked there."""
+    """Longest time from the death of a leader, alone, until somebody's new send was acked in each room of its own."""
     converge_s: float | None
     """From the end of the last fault until every client had everything; None when that did not come about."""
     not_converged: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ def of_kind(problems: dict[str, int], *rules: Rule) -> int:
 
 
 def resume_s(records: Iterable[Record], faults: Sequence[Done]) -> float | None:
-    """Of all faults to leaders, the longest wait for the first ack of what was sent after it, over the rooms there."""
+    """Of all timed deaths of leaders, the longest wait for the first ack of what was sent after it, over the rooms there."""
     asked = {}
     acks: list[tuple[str, float, float]] = []
     for record in records:
@@ -59,7 +59,7 @@ def resume_s(records: Iterable[Record], faults: Sequence[Done]) -> float | None:
     rooms = {room for room, _, _ in acks}
     longest = None
     for done in faults:
-        if done.fault.kind is Kind.RESTART:
+        if not done.fault.timed:
             continue
         for room in rooms:
             if partition_of(room) not in done.led:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from chatnode.protocol.frames import Message, Position
 from tests.chaos.cluster import Cluster
-from tests.chaos.faults import Breaker, plan
+from tests.chaos.faults import Breaker, Done, plan
 from tests.chaos.outcome import Outcome, counts, of_kind, resume_s
 from tests.chaos.talkers import TIMING, Talker
-from tests.oracle import Acked, Log, Rule, Verdict, Watched, judge
+from tests.oracle import Acked, Log, Record, Rule, Verdict, Watched, judge
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Plan:
 class Run:
     outcome: Outcome
     verdict: Verdict
+    records: tuple[Record, ...]
+    faults: tuple[Done, ...]
 
 
 async def run(given: Plan, cluster: Cluster, say: Callable[[str], None]) -> Run:
@@ -80,12 +82,12 @@ async def run(given: Plan, cluster: Cluster, say: Callable[[str], None]) -> Run:
             not_converged=tuple(missing),
         ),
         verdict,
+        tuple(log.records),
+        tuple(breaker.done),
     )
 
 
-async def _seated(
-    given: Plan, cluster: Cluster, log: Log, rooms: Sequence[str], stack: AsyncExitStack
-) -> list[Talker]:
+async def _seated(given: Plan, cluster: Cluster, log: Log, rooms: Sequence[str], stack: AsyncExitStack) -> list[Talker]:
     talkers: list[Talker] = []
     for number, room in enumerate(rooms):
         users = [f"user-{given.seed}-{number}-{person}" for person in range(given.people)]
@@ -148,5 +150,3 @@ def _by_kind(breaker: Breaker) -> dict[str, int]:
         name = f"{done.fault.kind} {done.fault.target}"
         kinds[name] = kinds.get(name, 0) + 1
     return dict(sorted(kinds.items()))
-
-

@@ -17,13 +17,13 @@ _UNDER_WAY = 20
 class Talker:
     """One client in one room, from :meth:`__aenter__` on connected and subscribed, talking until :meth:`hush`."""
 
-    def __init__(self, cluster: Cluster, log: Log, room: str, user: str, *, node: int, seed: str, pace_s: float) -> None:
+    def __init__(
+        self, cluster: Cluster, log: Log, room: str, user: str, *, node: int, seed: str, pace_s: float
+    ) -> None:
         urls = cluster.socket_urls
         turn = node % len(urls)
         self.room = room
-        self.watched = Watched(
-            log, user, urls[turn:] + urls[:turn], cluster.token(user), timing=TIMING, timeout=180.0
-        )
+        self.watched = Watched(log, user, urls[turn:] + urls[:turn], cluster.token(user), timing=TIMING, timeout=180.0)
         self.refused: list[Refused] = []
         self._chance = random.Random(seed)
         self._pace_s = pace_s
