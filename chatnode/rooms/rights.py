@@ -15,12 +15,13 @@ from typing import Final
 
 from msgspec import structs
 
-from chatnode.protocol.control import ControlEvent, Heartbeat, Member, MemberPut, Role, RoomKind, RoomPut
+from chatnode.protocol.control import ControlEvent, Heartbeat, Member, MemberPut, Revoked, Role, RoomKind, RoomPut
 from chatnode.rooms.control_log import ControlLog, RoomEvent
 from chatnode.rooms.ports import RightsReader, RoomRecord, Unavailable, UserRoom
 
 _ATTEMPTS: Final = 5
 _RETRY_S: Final = 0.05
+_REVOCATIONS_MAX: Final = 100_000
 _RELOADS: Final = 16
 """Rooms that are read at the same time when all are read again."""
 
@@ -93,6 +94,8 @@ class Rights:
         self._idle: OrderedDict[str, RoomRights] = OrderedDict()
         self._loads: dict[str, asyncio.Task[RoomRights | None]] = {}
         self._listeners: list[Listener] = []
+        self._revocations: OrderedDict[str, int] = OrderedDict()
+        self._generation = 0
         self._position = 0
 
     def listen(self, listener: Listener) -> None:
@@ -139,6 +142,8 @@ class Rights:
         if isinstance(event, Heartbeat):
             return
         self._log.append(seq, event)
+        if isinstance(event, Revoked) and event.user in self._revocations:
+            self._revocations[event.user] = max(event.before, self._revocations[event.user])
         before = after = None
         if isinstance(event, RoomPut | MemberPut):
             before = self._pinned.get(event.room) or self._idle.get(event.room)
@@ -169,20 +174,35 @@ class Rights:
         return tuple(listed.values())
 
     async def revoked_before(self, user: str) -> int:
-        """Tokens of the user issued before this moment (milliseconds) are void; 0 when none are."""
+        """Tokens of the user issued before this moment (milliseconds) are void; 0 when none are.
+
+        Read once for each user and kept up by events, so that whoever was here comes back without MongoDB.
+        """
+        known = self._revocations.get(user)
+        if known is not None:
+            self._revocations.move_to_end(user)
+            return known
+        generation = self._generation
         for attempt in range(_ATTEMPTS):
             applied = await self._reader.control_applied()
             before = await self._reader.revoked_before(user)
             if applied >= self._log.floor:
                 break
             await self._wait(attempt, f"revocations of {user}")
-        return max(before, self._log.revoked_before(user))
+        before = max(before, self._log.revoked_before(user))
+        if generation == self._generation:
+            self._revocations[user] = before
+            if len(self._revocations) > _REVOCATIONS_MAX:
+                self._revocations.popitem(last=False)
+        return before
 
     async def reload_all(self) -> None:
         """Read everything that is pinned again and forget the rest; listeners are told what turned out different.
 
         :class:`Unavailable` when it could not be done for every room: call it again.
         """
+        self._generation += 1
+        self._revocations.clear()
         self._idle.clear()
         waiting = sorted(self._pinned)
 

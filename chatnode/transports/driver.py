@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from chatnode.access.rules import Action, decide
 from chatnode.protocol import limits
@@ -39,7 +39,7 @@ from chatnode.session.bucket import TokenBucket
 from chatnode.session.core import Answer, Authenticate, Output, Perform, Say, Session, Shut, State
 from chatnode.session.lanes import Lanes
 from chatnode.transports.desk import Desk, unsubscribed
-from chatnode.transports.joining import Joined, Tell, prepare
+from chatnode.transports.joining import Joined, Tell, prepare, receipts_of
 from chatnode.transports.websocket.channel import Channel
 from chatnode.transports.websocket.wheel import Slot
 
@@ -342,9 +342,7 @@ class Driver:
         try:
             rights = await self._allowed(name, Action.READ)
             services.hub.leave(name, self)
-            receipts: tuple[Receipt, ...] = ()
-            if len(rights.members) <= limits.PRESENCE_NAMES_MAX:
-                receipts = await services.history.receipts(name)
+            receipts = await receipts_of(services, rights)
             async with services.joining.entered():
                 for _ in range(_JOIN_ATTEMPTS):
                     room = await services.hub.open(name)
@@ -356,7 +354,7 @@ class Driver:
             raise
 
     async def _join_once(
-        self, room: Room, cursor: Cursor | None, limit: int, receipts: tuple[Receipt, ...], tell: Tell
+        self, room: Room, cursor: Cursor | None, limit: int, receipts: tuple[Receipt, ...] | UnsetType, tell: Tell
     ) -> bool:
         """One attempt; the last awaited call is followed by check, reply and effect without another."""
         services = self._desk.services

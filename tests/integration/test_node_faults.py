@@ -48,11 +48,13 @@ class Peer:
         return [event["text"] for event in self.events if event["kind"] == "message"]
 
 
-async def enter(cluster: LocalCluster, node: int, user: str, room: str = "algebra") -> Peer:
+async def enter(cluster: LocalCluster, node: int, user: str, *, cursor: str | None = None) -> Peer:
     url = cluster.node_urls[node].replace("http", "ws") + "/v1/ws"
     peer = Peer(await connect(url, subprotocols=["chat.v1"]))  # type: ignore[list-item]
     assert (await peer.ask(Connect(id="hello", token=cluster.token(user))))["type"] == "welcome"
-    assert (await peer.ask(Subscribe(id="join", room=room)))["type"] == "ack"
+    joined = await peer.ask(Subscribe(id="join", room="algebra", cursor=cursor or msgspec.UNSET))
+    assert joined["type"] == "ack", joined
+    assert joined["recovered"] is (cursor is not None)
     return peer
 
 
@@ -159,6 +161,11 @@ async def test_without_mongodb_first_sends_go_on_and_resends_are_told_to_wait(cl
     try:
         assert (await ada.ask(say("two")))["type"] == "ack"
         assert await bob.texts(2) == ["one", "two"]
+        cursor = str(bob.events[-1]["cursor"])
+        await bob.socket.close()
+        assert (await ada.ask(say("three and a half")))["type"] == "ack"
+        bob = await enter(cluster, 1, "bob", cursor=cursor)
+        assert await bob.texts(1) == ["three and a half"]
         again = await ada.ask(Send(id="unknown", room="algebra", text="three", again=True), within=15)
         assert (again["code"], again["retryable"]) == ("unavailable", True)
         assert (await ada.ask(Read(id="r", room="algebra", at=Position(1, 1))))["type"] == "ack"
@@ -171,7 +178,9 @@ async def test_without_mongodb_first_sends_go_on_and_resends_are_told_to_wait(cl
     page = await bob.ask(History(id="h", room="algebra"))
     messages = page["messages"]
     assert isinstance(messages, list)
-    assert [message["text"] for message in messages if "notice" not in message] == ["one", "two", "three"]
+    assert [message["text"] for message in messages if "notice" not in message] == [
+        *("one", "two", "three and a half", "three")
+    ]
 
 
 @pytest.mark.parametrize("cluster", [{"CHAT_CONNECTS_PER_S": "5", "CHAT_CONNECTS_BURST": "10"}], indirect=True)

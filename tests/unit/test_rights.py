@@ -563,3 +563,19 @@ async def test_what_leaves_the_log_while_a_read_is_under_way_is_not_lost(what: s
         assert found.role_of("amina") is None
     else:
         assert found == (() if what == "list" else 9)
+
+
+async def test_a_revocation_is_read_once_for_each_user_and_kept_up_by_events() -> None:
+    projection = Projection()
+    projection.revoked["hugo"] = 3
+    reader = Reader(projection, at_once=True)
+    rights = Rights(reader)
+    assert await rights.revoked_before("hugo") == 3
+    reader.away = True
+    rights.apply(1, Revoked(id="x", actor="platform", ts=0, user="hugo", before=9))
+    assert await rights.revoked_before("hugo") == 9
+    with pytest.raises(Unavailable):
+        await rights.revoked_before("amina")
+    await rights.reload_all()
+    with pytest.raises(Unavailable):
+        await rights.revoked_before("hugo")
