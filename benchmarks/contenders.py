@@ -29,6 +29,8 @@ _ISSUER: Final = "chatcluster-local"
 _AUDIENCE: Final = "skillhub-chat"
 LIMITS: Final = {
     "CHAT_COMMAND_RATE_PER_S": "1000000",
+    "CHAT_CONNECTS_PER_S": "1000000",
+    "CHAT_CONNECTS_BURST": "1000000",
     "CHAT_COMMAND_BURST": "1000000",
     "CHAT_MAX_CONNECTIONS": "100000",
     "CHAT_BATCH_WAITING_MAX": "20000",
@@ -88,11 +90,13 @@ class Running:
     async def lags(self) -> list[float]:
         """Stored events of each partition that are not in MongoDB yet, as the worker sees it."""
         assert self.cluster is not None
-        url = f"http://127.0.0.1:{self.cluster.ports.worker_admin}/metrics"
-        async with httpx.AsyncClient(timeout=10.0) as http:
-            text = (await http.get(url)).raise_for_status().text
-        lines = [line for line in text.splitlines() if line.startswith("chat_history_lag_events{")]
-        return [float(line.rpartition(" ")[2]) for line in lines]
+        metrics = await _metrics(f"http://127.0.0.1:{self.cluster.ports.worker_admin}")
+        return [value for name, value in metrics.items() if name.startswith("chat_history_lag_events{")]
+
+    async def node_metrics(self) -> dict[str, float]:
+        """What the first node tells, by name and labels."""
+        assert self.cluster is not None
+        return await _metrics(self.cluster.admin_urls[0])
 
     async def _settle(self) -> None:
         """Until the worker and the nodes have nothing to do."""
@@ -102,6 +106,13 @@ class Running:
             await asyncio.sleep(_SETTLE_S)
             if sum(map(machine.cpu_s, pids)) - before < _QUIET_CORES * _SETTLE_S:
                 return
+
+
+async def _metrics(url: str) -> dict[str, float]:
+    async with httpx.AsyncClient(timeout=10.0) as http:
+        text = (await http.get(f"{url}/metrics")).raise_for_status().text
+    lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in lines}
 
 
 class _Other(Server):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from benchmarks import machine
 from benchmarks.contenders import Running
@@ -235,8 +235,8 @@ async def cross_node(running: Running, crowd: Crowd, sizes: Sizes, suffix: str =
     await running.make_rooms(members)
     here, there = running.targets[:2]
     near = opening(running, 10, rooms, "x")
-    await crowd.open("near", Opening(**{**_fields(near), "targets": [here]}))
-    await crowd.open("far", Opening(**{**_fields(near), "targets": [there], "user": "y"}))
+    await crowd.open("near", Opening(**{**fields(near), "targets": [here]}))
+    await crowd.open("far", Opening(**{**fields(near), "targets": [there], "user": "y"}))
     await crowd.begin("near", Traffic(senders=10, rate=sizes.cross_rate, bytes=sizes.bytes))
     period = await watch(running, crowd, sizes, "cross_node")
     await crowd.close("near")
@@ -249,7 +249,8 @@ async def cross_node(running: Running, crowd: Crowd, sizes: Sizes, suffix: str =
     }
 
 
-def _fields(value: Opening) -> dict[str, object]:
+def fields(value: Opening) -> dict[str, Any]:
+    """The fields of an opening, to make another one that differs."""
     return {name: getattr(value, name) for name in value.__struct_fields__}
 
 
