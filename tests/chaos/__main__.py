@@ -2,17 +2,23 @@
 
 import argparse
 import asyncio
+import os
 import random
 import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from tests.chaos.cluster import Cluster
+from tests.chaos.cluster import Cluster, member_names
+from tests.chaos.network import Network
 from tests.chaos.run import Plan, Run, run
+from tests.chaos.servers import Site
 from tests.oracle import encode_record
+
+_WORKERS: Final = 2
 
 
 def main() -> int:
@@ -20,7 +26,12 @@ def main() -> int:
     seed = random.SystemRandom().randrange(1_000_000) if arguments.seed is None else arguments.seed
     given = Plan(seed, arguments.seconds, rooms=arguments.rooms, people=arguments.people, pace_s=arguments.pace)
     print(f"chaos: seed {seed}, {given.seconds:g} s; repeat with --seed {seed} --seconds {given.seconds:g}", flush=True)
-    done = asyncio.run(_run(given, arguments.out.with_suffix(""), arguments.nodes))
+    directory = arguments.out.with_suffix("").absolute()
+    if arguments.loopback:
+        done = asyncio.run(_run(given, directory, arguments.nodes, None))
+    else:
+        with Network(member_names(arguments.nodes, _WORKERS), f"chaos{os.getpid()}") as network:
+            done = asyncio.run(_run(given, directory, arguments.nodes, network))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(done.outcome)) + b"\n")
     _keep(done, arguments.out.with_suffix(""))
@@ -40,16 +51,17 @@ def _keep(done: Run, directory: Path) -> None:
     (directory / "faults.txt").write_text("\n".join(lines), "utf-8")
 
 
-async def _run(given: Plan, directory: Path, nodes: int) -> Run:
+async def _run(given: Plan, directory: Path, nodes: int, network: Network | None) -> Run:
     shutil.rmtree(directory, ignore_errors=True)
     began = time.monotonic()
 
     def say(words: str) -> None:
         print(f"[{time.monotonic() - began:6.1f}] {words}", flush=True)
 
-    async with Cluster(directory, nodes=nodes) as cluster:
+    site = network.site if network is not None else lambda _: Site()
+    async with Cluster(directory, nodes=nodes, workers=_WORKERS, site=site) as cluster:
         say("the cluster is up")
-        return await run(given, cluster, say)
+        return await run(given, cluster, network, say)
 
 
 def _arguments() -> argparse.Namespace:
@@ -60,6 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--people", type=int, default=4, help="in each room")
     parser.add_argument("--pace", type=float, default=0.15, help="seconds between two commands of one person")
     parser.add_argument("--nodes", type=int, default=4)
+    parser.add_argument("--loopback", action="store_true", help="without links that can be cut; needs no root")
     parser.add_argument("--out", type=Path, default=Path("build/chaos.json"))
     return parser.parse_args()
 

@@ -36,6 +36,11 @@ _SETTINGS: Final = {
 _TOKEN_S: Final = 6 * 3600
 
 
+def member_names(nodes: int, workers: int) -> list[str]:
+    counts = {"nats": 3, "mongo": 3, "worker": workers, "node": nodes}
+    return [f"{kind}-{number}" for kind, count in counts.items() for number in range(count)]
+
+
 class Cluster:
     """Everything in ``directory``, as an asynchronous context manager; nothing is left running after it."""
 

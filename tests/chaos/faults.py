@@ -10,6 +10,7 @@ from typing import Final
 
 from chatnode.broker.subjects import PARTITIONS
 from tests.chaos.cluster import Cluster
+from tests.chaos.network import Network
 from tests.chaos.servers import Member
 
 
@@ -25,6 +26,19 @@ class Kind(enum.StrEnum):
     PAUSE = "pause"
     RESTART = "restart"
     STEP_DOWN = "step_down"
+    CUT = "cut"
+    """Off from everybody, both ways."""
+    DEAF = "deaf"
+    """Nothing reaches it; what it says does reach others."""
+    MUTE = "mute"
+    """What it says reaches nobody."""
+    BRIDGE = "bridge"
+    """Off from the next of its own kind only; both reach the third."""
+    LOSSY = "lossy"
+
+
+NETWORKED: Final = frozenset({Kind.CUT, Kind.DEAF, Kind.MUTE, Kind.BRIDGE, Kind.LOSSY})
+"""Need a network of the run's own."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +72,22 @@ _WEIGHTS: Final = {
     (Kind.STEP_DOWN, Target.NATS): 4,
     (Kind.KILL, Target.MONGO): 2,
     (Kind.PAUSE, Target.MONGO): 2,
+    (Kind.CUT, Target.NATS): 3,
+    (Kind.DEAF, Target.NATS): 2,
+    (Kind.MUTE, Target.NATS): 2,
+    (Kind.BRIDGE, Target.NATS): 2,
+    (Kind.LOSSY, Target.NATS): 1,
+    (Kind.CUT, Target.MONGO): 1,
+    (Kind.DEAF, Target.MONGO): 1,
+    (Kind.MUTE, Target.MONGO): 1,
+    (Kind.CUT, Target.NODE): 2,
+    (Kind.DEAF, Target.NODE): 1,
+    (Kind.MUTE, Target.NODE): 1,
+    (Kind.LOSSY, Target.NODE): 1,
+    (Kind.CUT, Target.WORKER): 1,
+    (Kind.MUTE, Target.WORKER): 1,
 }
+_LOSS: Final = 0.15
 
 
 _QUIET_S: Final = 14.0
@@ -66,7 +95,7 @@ _QUIET_S: Final = 14.0
 _STORM_S: Final = 25.0
 
 
-def plan(seed: int, seconds: float, *, nodes: int = 4, workers: int = 2) -> list[Fault]:
+def plan(seed: int, seconds: float, *, networked: bool, nodes: int = 4, workers: int = 2) -> list[Fault]:
     """The faults of a run: the same for the same arguments.
 
     By turns a leader dies in quiet, which is timed, and a storm of faults, in which those of one kind of server do not
@@ -81,25 +110,36 @@ def plan(seed: int, seconds: float, *, nodes: int = 4, workers: int = 2) -> list
         lasts_s = chance.uniform(3.0, 6.0)
         faults.append(Fault(now, Kind.KILL, target, chance.randrange(counts[target]), True, lasts_s, timed=True))
         now += _QUIET_S
-        storm = _storm(chance, now, min(seconds, now + _STORM_S), counts)
+        storm = _storm(chance, now, min(seconds, now + _STORM_S), counts, networked=networked)
         faults += storm
         now = max([now, *(fault.after_s + fault.lasts_s for fault in storm)]) + _QUIET_S
     return faults
 
 
-def _storm(chance: random.Random, now: float, until: float, counts: Mapping[Target, int]) -> list[Fault]:
+def _storm(
+    chance: random.Random, now: float, until: float, counts: Mapping[Target, int], *, networked: bool
+) -> list[Fault]:
     faults: list[Fault] = []
+    weights = {pair: weight for pair, weight in _WEIGHTS.items() if networked or pair[0] not in NETWORKED}
     free_at = dict.fromkeys(Target, now)
     while now < until:
-        kind, target = chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+        kind, target = chance.choices(list(weights), list(weights.values()))[0]
         which = chance.randrange(counts[target])
-        lasts_s = {Kind.PAUSE: chance.uniform(1.0, 10.0), Kind.KILL: chance.uniform(0.0, 4.0)}.get(kind, 0.0)
+        lasts_s = _lasts_s(chance, kind)
         leader = target in {Target.NATS, Target.MONGO} and chance.random() < 0.7
         if free_at[target] <= now:
             faults.append(Fault(now, kind, target, which, leader, lasts_s))
             free_at[target] = now + lasts_s + (3.0 if target in {Target.NATS, Target.MONGO} else 1.0)
         now += chance.uniform(0.2, 2.0)
     return faults
+
+
+def _lasts_s(chance: random.Random, kind: Kind) -> float:
+    if kind in {Kind.RESTART, Kind.STEP_DOWN}:
+        return 0.0
+    if kind is Kind.KILL:
+        return chance.uniform(0.0, 4.0)
+    return chance.uniform(1.0, 10.0) if kind is Kind.PAUSE else chance.uniform(2.0, 15.0)
 
 
 @dataclass
@@ -117,6 +157,7 @@ class Done:
 @dataclass
 class Breaker:
     cluster: Cluster
+    network: Network | None = None
     done: list[Done] = field(default_factory=list)
     _busy: dict[Target, asyncio.Lock] = field(default_factory=lambda: {target: asyncio.Lock() for target in Target})
 
@@ -167,6 +208,8 @@ class Breaker:
             await victim.kill()
             await asyncio.sleep(fault.lasts_s)
             await self._start(victim)
+        elif self.network is not None and fault.kind in NETWORKED:
+            await self._separate(self.network, fault, victim)
         else:
             victim.pause()
             try:
@@ -174,6 +217,24 @@ class Breaker:
             finally:
                 victim.resume()
         done.healed_at = time.monotonic()
+
+    async def _separate(self, network: Network, fault: Fault, victim: Member) -> None:
+        """Rules are set in threads: each is a process of its own."""
+        name = victim.name
+        others = [member.name for member in self.cluster.members if member is not victim]
+        if fault.kind is Kind.BRIDGE:
+            kin = [member.name for member in self._of(fault.target)]
+            others = [kin[(kin.index(name) + 1) % len(kin)]]
+        cuts = [(name, other) for other in others] if fault.kind is not Kind.DEAF else []
+        cuts += [(other, name) for other in others] if fault.kind is not Kind.MUTE else []
+        try:
+            if fault.kind is Kind.LOSSY:
+                await asyncio.to_thread(network.lose, name, _LOSS)
+            else:
+                await asyncio.to_thread(network.cut_all, cuts)
+            await asyncio.sleep(fault.lasts_s)
+        finally:
+            network.mend(name, others)
 
     async def _start(self, member: Member) -> None:
         """Nodes and workers wait for what they need, which may be broken by another fault: they are not waited for."""

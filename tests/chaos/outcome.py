@@ -48,7 +48,7 @@ def of_kind(problems: dict[str, int], *rules: Rule) -> int:
 
 
 def resume_s(records: Iterable[Record], faults: Sequence[Done]) -> float | None:
-    """Of all timed deaths of leaders, the longest wait for the first ack of what was sent after it, over the rooms there."""
+    """Of all timed deaths of leaders, the longest wait for an ack of what was sent after it, over the rooms there."""
     asked = {}
     acks: list[tuple[str, float, float]] = []
     for record in records:

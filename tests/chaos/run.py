@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from chatnode.protocol.frames import Message, Position
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults import Breaker, Done, plan
+from tests.chaos.network import Network
 from tests.chaos.outcome import Outcome, counts, of_kind, resume_s
 from tests.chaos.talkers import TIMING, Talker
 from tests.oracle import Acked, Log, Record, Rule, Verdict, Watched, judge
@@ -33,11 +34,17 @@ class Run:
     faults: tuple[Done, ...]
 
 
-async def run(given: Plan, cluster: Cluster, say: Callable[[str], None]) -> Run:
-    """``cluster`` runs; it is as it was left by the last fault afterwards, healed."""
+async def run(given: Plan, cluster: Cluster, network: Network | None, say: Callable[[str], None]) -> Run:
+    """``cluster`` runs, on ``network`` or (without one) on loopback; afterwards it is as the last fault left it."""
     log = Log()
-    faults = plan(given.seed, given.seconds, nodes=len(cluster.nodes), workers=len(cluster.workers))
-    breaker = Breaker(cluster)
+    faults = plan(
+        given.seed,
+        given.seconds,
+        networked=network is not None,
+        nodes=len(cluster.nodes),
+        workers=len(cluster.workers),
+    )
+    breaker = Breaker(cluster, network)
     rooms = [f"chaos-{given.seed}-{number}" for number in range(given.rooms)]
     async with AsyncExitStack() as stack:
         talkers = await _seated(given, cluster, log, rooms, stack)
