@@ -162,9 +162,13 @@ class DirectReader:
         """All messages of a subject in ``(seq, end]``, where the leader is known to hold one at ``end``.
 
         None when there are more than ``limit``. Asks again while a replica lags, then gives up with Unavailable.
+
+        That ``end`` is gone is believed only to who holds everything up to there, and only when told twice: a leader
+        that was paused, or is cut off, answers as if nothing had come after what it has.
         """
         found: list[Stored] = []
         position = seq
+        gone = 0
         for attempt in itertools.count():
             if position >= end:
                 return found
@@ -175,8 +179,11 @@ class DirectReader:
                 return None
             if messages:
                 position = messages[-1].seq
+                gone = 0
                 continue
-            if await self.at(stream, end) is None:
+            held = (await self.state(stream)).last >= end
+            gone = gone + 1 if held and await self.at(stream, end) is None else 0
+            if gone == 2:
                 return found
             if attempt >= 20:
                 raise Unavailable(f"{subject} up to {end}: replicas lag behind at {position}")
