@@ -157,9 +157,7 @@ class Mongod(Server):
         return f"mongod ended: {reason}" if reason else super().explain(child)
 
 
-async def run_mongo_command(
-    port: int, command: Mapping[str, object], *, host: str = "127.0.0.1"
-) -> dict[str, object]:
+async def run_mongo_command(port: int, command: Mapping[str, object], *, host: str = "127.0.0.1") -> dict[str, object]:
     """One command to a mongod that may not be a working member of a set yet; its answer, refusal or not. OSError.
 
     One ``OP_MSG`` there and one back (MongoDB wire protocol), instead of a driver: a driver's client watches the

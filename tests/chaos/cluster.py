@@ -92,7 +92,9 @@ class Cluster:
             await _all(member.start() for member in (*self.nats, *self.mongo))
             await initiate(self.mongo)
             await _all(member.start() for member in (*self.workers, *self.nodes))
-            self._client = await nats.connect(self.nats_url.split(","), max_reconnect_attempts=-1)
+            self._client = await nats.connect(
+                self.nats_url.split(","), max_reconnect_attempts=-1, error_cb=_expected, ping_interval=2
+            )
             self._open.push_async_callback(self._client.close)
         except BaseException:
             await self.stop()
@@ -167,6 +169,10 @@ class Cluster:
         log = (self.directory / "logs" / f"{name}.log").open("a", encoding="utf-8", buffering=1)
         self._open.callback(log.close)
         return lambda line: print(line, file=log)
+
+
+async def _expected(_error: Exception) -> None:
+    """Servers are being killed."""
 
 
 async def _all(work) -> None:  # noqa: ANN001  any iterable of coroutines

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from math import inf
 
 from msgspec import Struct
 
@@ -64,7 +65,6 @@ def resume_s(records: Iterable[Record], faults: Sequence[Done]) -> float | None:
         for room in rooms:
             if partition_of(room) not in done.led:
                 continue
-            first = min((at for name, asked_at, at in acks if name == room and asked_at >= done.began_at), default=None)
-            if first is not None:
-                longest = max(longest or 0.0, first - done.began_at)
+            first = min((at for name, asked_at, at in acks if name == room and asked_at >= done.began_at), default=inf)
+            longest = max(longest or 0.0, first - done.began_at)
     return None if longest is None else round(longest, 2)

@@ -52,9 +52,7 @@ async def run(given: Plan, cluster: Cluster, network: Network | None, say: Calla
             talker.talk()
         for fault in faults:
             say(str(fault))
-        began = time.monotonic()
         await breaker.run(faults)
-        await asyncio.sleep(max(0.0, began + given.seconds - time.monotonic()))
         healed_at = max((done.healed_at for done in breaker.done), default=time.monotonic())
         say(f"{len(breaker.done)} faults healed; waiting until everybody has everything")
         hushed = await asyncio.gather(*(_hushed(talker) for talker in talkers))

@@ -12,6 +12,7 @@ from tests.oracle import Log, Watched
 
 TIMING = Timing(reply_s=4.0, ping_s=4.0)
 _UNDER_WAY = 20
+_ROOM_KNOWN_S = 10.0
 
 
 class Talker:
@@ -35,8 +36,20 @@ class Talker:
 
     async def __aenter__(self) -> Self:
         await self.watched.__aenter__()
-        await self.watched.subscribe(self.room)
+        async with asyncio.timeout(_ROOM_KNOWN_S):
+            while not await self._joined():
+                await asyncio.sleep(0.1)
         return self
+
+    async def _joined(self) -> bool:
+        """A node other than the one that made the room may hear of it a moment later."""
+        try:
+            await self.watched.subscribe(self.room)
+        except Refused as refused:
+            if refused.code != "not_found":
+                raise
+            return False
+        return True
 
     async def __aexit__(self, *_: object) -> None:
         self._enough.set()
