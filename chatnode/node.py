@@ -16,6 +16,7 @@ from chatnode.broker.gossip import GossipLink
 from chatnode.broker.live import CoreLiveFeed
 from chatnode.broker.publish import Publisher
 from chatnode.broker.room_log import StreamRoomLog
+from chatnode.broker.subjects import CONTROL_STREAM
 from chatnode.history.client import Mongo
 from chatnode.history.reader import MongoHistory
 from chatnode.history.receipts import MongoReceipts
@@ -28,7 +29,7 @@ from chatnode.protocol.sealing import PlainSealer
 from chatnode.rooms.catchup import CatchUp
 from chatnode.rooms.gate import Gate
 from chatnode.rooms.hub import Hub, HubReport, HubSettings
-from chatnode.rooms.ports import Unavailable
+from chatnode.rooms.ports import StreamMissing, Unavailable
 from chatnode.rooms.posting import Poster, PostReport
 from chatnode.rooms.presence import BEAT_S, PresenceBook
 from chatnode.rooms.receipts import Receipts
@@ -50,6 +51,7 @@ logger = logging.getLogger(__name__)
 _GUARD_S: Final = 0.25
 _PRESENCE_S: Final = 0.5
 _EPOCHS_S: Final = 10.0
+_HEAR_S: Final = 2.0
 _DRAIN_GRACE_S: Final = 5.0
 
 
@@ -175,6 +177,7 @@ class Node:
                 suspended=self.feed.suspended,
                 draw_id=lambda: secrets.token_urlsafe(12),
                 raise_epoch=self.epochs.raise_to,
+                hear_control=self._hear_control,
                 joining=Gate("catching up", at_once=settings.joins_at_once, waiting_max=settings.joins_waiting_max),
                 commanded=by_label(metrics.commands),
                 recovered=lambda whole: metrics.recoveries.labels(str(whole).lower()).inc(),
@@ -282,6 +285,13 @@ class Node:
             self.feed.verify()
             self.hub.verify_all()
         logger.warning("NATS: %r", error)
+
+    async def _hear_control(self) -> None:
+        try:
+            state = await self.reader.state(CONTROL_STREAM)
+        except StreamMissing as error:
+            raise Unavailable(str(error)) from error
+        await self.feed.reach(state.last, _HEAR_S)
 
     def _acked(self, seconds: float) -> None:
         self.metrics.acked.inc()

@@ -1,7 +1,7 @@
 """What the connections of one node share: services, who is connected, reactions to control events."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,6 +72,8 @@ class Services:
     suspended: Callable[[], bool]
     draw_id: Callable[[], str]
     raise_epoch: Callable[[int, int], None]
+    hear_control: Callable[[], Awaitable[None]]
+    """Returns when every control event that was stored before the call has been applied here, or after a while."""
     joining: Gate
     """Before catching up in a room."""
     commanded: Callable[[str], None] = lambda _type: None

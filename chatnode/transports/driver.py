@@ -273,7 +273,12 @@ class Driver:
 
     async def _allowed(self, room: str, action: Action) -> RoomRights:
         """The room's rights, if this user may do that in it now."""
-        rights = await self._desk.services.rights.load(room)
+        services = self._desk.services
+        rights = await services.rights.load(room)
+        if rights is None or rights.role_of(self.user) is None:
+            # Another node may have stored a moment ago that there is such a room, or that this user is in it.
+            await services.hear_control()
+            rights = await services.rights.load(room)
         return self._check(rights, action)
 
     def _check(self, rights: RoomRights | None, action: Action) -> RoomRights:

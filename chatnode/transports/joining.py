@@ -68,6 +68,8 @@ async def prepare(
         missed = await services.catch_up.recover(room, cursor)
         if missed is not None and sum(map(len, missed)) <= _REPLAY_BYTES:
             return Joined(cursor, receipts, missed)
+    # A room that was open already may be a moment behind the leader: a page must not be.
+    await services.hub.settle(room)
     boundary = room.cursor
     page = await services.catch_up.newest(room.name, limit, boundary)
     since = room.replay(boundary.seq)

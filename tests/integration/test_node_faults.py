@@ -198,3 +198,25 @@ async def test_a_storm_of_connects_is_told_when_to_come_back_and_gets_in_then(cl
     assert set(refused) == {503}
     for socket in sockets:
         await socket.close()
+
+
+async def test_a_room_is_there_on_every_node_as_soon_as_its_making_was_answered(cluster: LocalCluster) -> None:
+    ada = await enter(cluster, 1, "ada")
+    members = [{"user": "ada", "role": "trainer"}]
+    headers = {"Authorization": f"Bearer {cluster.service_token()}"}
+    async with httpx.AsyncClient(headers=headers, base_url=cluster.node_urls[0]) as http:
+        for number in range(30):
+            room = f"new-{number}"
+            await http.put(f"/v1/rooms/{room}", json={"kind": "course", "title": room, "members": members})
+            joined = await ada.ask(Subscribe(id=room, room=room))
+            assert joined["type"] == "ack", joined
+
+
+async def test_a_page_holds_everything_that_was_acknowledged_before_it_was_asked_for(cluster: LocalCluster) -> None:
+    ada, bob = await enter(cluster, 0, "ada"), await enter(cluster, 1, "bob")
+    for number in range(20):
+        acked = await ada.ask(say(str(number)))
+        page = await bob.ask(Subscribe(id=f"again-{number}", room="algebra", limit=1))
+        messages = page["messages"]
+        assert isinstance(messages, list)
+        assert messages[-1]["seq"] == acked["seq"]

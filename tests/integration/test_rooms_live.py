@@ -4,9 +4,12 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import SimpleNamespace
+from typing import cast
 
 import msgspec
 import pytest
+from msgspec import UNSET
 from nats.aio.client import Client
 
 from chatnode.broker.connection import connect
@@ -29,6 +32,8 @@ from chatnode.rooms.catchup import CatchUp
 from chatnode.rooms.hub import Hub, HubReport, HubSettings
 from chatnode.rooms.ports import Accepted, LiveMessage, LiveSubscription, NotStored, Outcome, Unknown
 from chatnode.telemetry.traces import Tracing
+from chatnode.transports.desk import Services
+from chatnode.transports.joining import prepare
 from tests.integration.conftest import MongoAddress
 
 ROOM = "algebra"
@@ -428,3 +433,20 @@ async def test_a_message_that_cannot_be_read_is_passed_over_and_breaks_nothing(b
     await bench.store(range(1, 2))
     await until(lambda: len(follower.texts) == 2)
     assert follower.places == [(0, 1), (1, 3)]
+
+
+async def test_a_page_is_not_behind_the_leader_even_where_the_room_is(
+    nats_server: NatsServer, mongo: MongoAddress, database: str
+) -> None:
+    seldom = HubSettings(verify_soon_s=60.0, verify_s=60.0)
+    async with bench_on(nats_server, mongo, database, seldom) as bench:
+        room = await bench.hub.open(ROOM)
+        bench.feed.lose = lambda message: message.seq > 0  # type: ignore[method-assign]
+        await bench.store(range(3))
+        assert room.last == 0
+        services = cast("Services", SimpleNamespace(hub=bench.hub, catch_up=bench.catch_up))
+        joined = await prepare(services, room, None, 10, ())
+        assert joined is not None
+        assert joined.messages is not UNSET
+        assert [message.text for message in joined.messages] == numbers(3)
+        assert joined.cursor == room.cursor
