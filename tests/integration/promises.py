@@ -79,8 +79,11 @@ async def begin_talk(cluster: LocalCluster, learners: Sequence[str] = LEARNERS) 
 
 
 async def rest(cluster: LocalCluster, method: str, path: str, body: object = None) -> None:
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {cluster.service_token()}"}) as http:
-        answer = await http.request(method, cluster.url + path, json=body)
+    """As the platform's backend; where it is told to come back, it does: the fault before may not be over."""
+    headers = {"Authorization": f"Bearer {cluster.service_token()}", "Idempotency-Key": secrets.token_hex(8)}
+    async with asyncio.timeout(30), httpx.AsyncClient(headers=headers, timeout=15) as http:
+        while (answer := await http.request(method, cluster.url + path, json=body)).status_code == 503:
+            await asyncio.sleep(0.2)
         answer.raise_for_status()
 
 
