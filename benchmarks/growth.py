@@ -86,18 +86,12 @@ class Growth:
                 await self._cost(running, crowd, "delivery_cpu_us_by_nodes", nodes, count=count, rooms=10)
 
     async def rooms(self) -> None:
-        """Cost of a delivery when the same deliveries fall into more rooms, each of five sockets at the most rooms."""
+        """Cost of a message from its send to its delivery, when the same messages fall into more rooms of one each."""
         for rooms in (10, 100, 1000, 10_000):
             number = self._scale.of(rooms)
             async with contenders.project() as running, Crowd(self._load) as crowd:
-                await self._cost(
-                    running,
-                    crowd,
-                    "delivery_cpu_us_by_rooms",
-                    number,
-                    count=max(number, self._scale.of(10_000)),
-                    rooms=number,
-                )
+                figure = "send_and_delivery_cpu_us_by_rooms"
+                await self._cost(running, crowd, figure, number, count=number, rooms=number, rate=self._scale.of(1000))
 
     async def sockets(self) -> None:
         """Cost of a delivery in one room of more sockets, at the same deliveries a second."""
@@ -106,14 +100,16 @@ class Growth:
             async with contenders.project() as running, Crowd(self._load) as crowd:
                 await self._cost(running, crowd, "delivery_cpu_us_by_sockets", count, count=count, rooms=1)
 
-    async def _cost(self, running: Running, crowd: Crowd, figure: str, at: int, *, count: int, rooms: int) -> None:
-        """At 10,000 deliveries a second, what idle sockets cost taken off, in µs of the nodes."""
+    async def _cost(
+        self, running: Running, crowd: Crowd, figure: str, at: int, *, count: int, rooms: int, rate: float = 0.0
+    ) -> None:
+        """In µs of the nodes; without a rate at 10,000 deliveries a second, so few messages that sending is no part."""
         names = [f"room-{number}" for number in range(rooms)]
         await running.make_rooms(spread(names, "g", count))
         await crowd.open("g", Opening(**measures.fields(opening(running, count, names, "g")) | {"sources": SOURCES}))
         quiet = await watch(running, crowd, self._sizes, "quiet")
-        rate = min(10_000, 20 * count) / (count / rooms)
-        await crowd.begin("g", Traffic(senders=min(count, rooms, 200), rate=rate))
+        rate = rate or min(10_000, 20 * count) / (count / rooms)
+        await crowd.begin("g", Traffic(senders=min(count, rooms), rate=rate))
         busy = await watch(running, crowd, self._sizes, figure)
         await crowd.close("g")
         delivered = busy.marked.groups["g"].delivered
