@@ -73,7 +73,11 @@ def collector() -> Iterator[Collector]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield server
+        server.stuck.clear()
         server.over.set()
+        # What is still being exported retries at random times, which other tests in this process would notice.
+        for exporting in [thread for thread in threading.enumerate() if thread.name == "traces-shutdown"]:
+            exporting.join(30)
         server.shutdown()
         thread.join()
 
