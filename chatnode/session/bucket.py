@@ -1,5 +1,12 @@
 """Token bucket: ``burst`` at once, ``rate`` per second on average."""
 
+import math
+
+
+def told(wait: float) -> float:
+    """Seconds to wait as they are told: rounded up to a millisecond, so that nobody is told 0 and comes too early."""
+    return math.ceil(wait * 1000) / 1000
+
 
 class TokenBucket:
     __slots__ = ("_burst", "_rate", "_stamp", "_tokens")

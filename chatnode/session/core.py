@@ -14,7 +14,7 @@ from chatnode.protocol import limits
 from chatnode.protocol.codec import Reply, decode_command, error_frame
 from chatnode.protocol.errors import CloseCode, ErrorCode, ProtocolError
 from chatnode.protocol.frames import Command, Connect, Delete, Edit, Ping, React, Send
-from chatnode.session.bucket import TokenBucket
+from chatnode.session.bucket import TokenBucket, told
 from chatnode.session.lanes import Lanes
 
 
@@ -240,9 +240,7 @@ class Session:
             return [Shut(CloseCode.FLOOD, "rate_limited was ignored; come back more slowly")]
         if isinstance(command, Send | Edit | Delete | React):
             self.lanes_made().failed(command.room, command.id, now)
-        error = ProtocolError(
-            ErrorCode.RATE_LIMITED, "too many commands; slow down", retry_after=round(wait + 0.001, 3)
-        )
+        error = ProtocolError(ErrorCode.RATE_LIMITED, "too many commands; slow down", retry_after=told(wait))
         return [Say(error_frame(error, command.id))]
 
     def _mistake(self, error: ProtocolError) -> list[Output]:

@@ -41,6 +41,7 @@ from chatnode.protocol.rest import (
 )
 from chatnode.rooms.ports import ControlPublisher, Page, Unavailable, UserRoom
 from chatnode.rooms.rights import RoomRights, fold_room
+from chatnode.session.bucket import told
 from chatnode.transports.http import Handler, answer, answering, body_of, unavailable
 
 _APPLIED_S: Final = 2.0
@@ -276,7 +277,7 @@ class _Rest:
         identity = await self._verifier.verify(token.strip())
         wait = 0.0 if is_service(identity.scopes) else self._wait(identity.user)
         if wait:
-            raise ProtocolError(ErrorCode.RATE_LIMITED, "too many requests; slow down", retry_after=round(wait, 3))
+            raise ProtocolError(ErrorCode.RATE_LIMITED, "too many requests; slow down", retry_after=told(wait))
         self._check_suspended()
         if identity.issued_at < await self._rights.revoked_before(identity.user):
             raise ProtocolError(ErrorCode.UNAUTHENTICATED, "this token was revoked; sign in again")

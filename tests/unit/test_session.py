@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from chatnode.protocol.codec import encode_frame
 from chatnode.protocol.errors import CloseCode, ErrorCode, ProtocolError
 from chatnode.protocol.frames import Connect, Error, Ping, Send, Subscribe, Typing
-from chatnode.session.bucket import TokenBucket
+from chatnode.session.bucket import TokenBucket, told
 from chatnode.session.core import Answer, Authenticate, Output, Perform, Say, Session, SessionLimits, Shut, State
 from chatnode.session.lanes import PATIENCE_S, Lanes
 
@@ -212,6 +212,11 @@ def test_a_bucket_never_gives_more_than_burst_and_rate_allow(rate: float, burst:
         taken += wait == 0.0
         assert wait >= 0.0
         assert taken <= burst + rate * now + 1e-6
+
+
+@given(st.floats(0, 100, exclude_min=True))
+def test_nobody_is_told_to_come_back_at_once_or_too_early(wait: float) -> None:
+    assert told(wait) >= max(wait - 1e-9, 0.001)
 
 
 def test_time_that_goes_back_gives_nothing() -> None:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from chatnode.protocol.codec import decode_server_frame
 from chatnode.protocol.errors import CloseCode, ErrorCode, ProtocolError
 from chatnode.protocol.frames import Error
+from chatnode.session.bucket import told
 from chatnode.transports.desk import Desk
 from chatnode.transports.driver import Driver
 from chatnode.transports.fallback.held import Ending, Held, HeldChannel
@@ -86,9 +87,7 @@ async def enter(services: FallbackServices, request: Request, places: Places, *,
             raise _refusal(first, channel.ending)
         wait = services.rates.wait(driver.user) if lasting else 0.0
         if wait:
-            raise ProtocolError(
-                ErrorCode.RATE_LIMITED, "too many requests; slow down", retry_after=round(wait + 0.001, 3)
-            )
+            raise ProtocolError(ErrorCode.RATE_LIMITED, "too many requests; slow down", retry_after=told(wait))
     except BaseException:
         driver.closed(CloseCode.GOING_AWAY)
         channel.gone()
