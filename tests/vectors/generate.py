@@ -17,6 +17,7 @@ from chatnode.protocol.events import DeleteEvent, EditEvent, MemberEvent, Messag
 from chatnode.protocol.fold import Timeline
 from chatnode.protocol.frames import MemberChange, Position, Send
 from chatnode.protocol.ids import direct_room, event_hash
+from tests.vectors.transports import transports
 
 FOLDER: Final = Path(__file__).parent
 Json = object
@@ -172,6 +173,7 @@ VECTORS: Final = {
     "backoff.json": backoffs,
     "frames.json": frames,
     "fold.json": folds,
+    "transports.json": transports,
 }
 
 
