@@ -57,6 +57,8 @@ _EVENT_KINDS: Final = frozenset(
         "subscribed",
         "unsubscribed",
         "membership",
+        "whole",
+        "delayed",
     }
 )
 

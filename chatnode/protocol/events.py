@@ -2,7 +2,7 @@
 
 *Stored* events have a place in their room's order (``epoch``, ``seq``) and name their predecessor (``prev``): a client
 that sees ``prev`` above the last ``seq`` that it has, has missed something. *Passing* events (typing, presence, read,
-subscribed, unsubscribed, membership) have no place and are never stored as events.
+subscribed, unsubscribed, membership, whole, delayed) have no place and are never stored as events.
 """
 
 from typing import Literal
@@ -89,6 +89,7 @@ class SubscribedEvent(_Event, tag="subscribed", frozen=True, kw_only=True):
     recovered: bool
     messages: tuple[Message, ...] | UnsetType = UNSET
     more_before: bool | UnsetType = UNSET
+    partial: bool | UnsetType = UNSET
     receipts: tuple[Receipt, ...] | UnsetType = UNSET
 
 
@@ -111,6 +112,28 @@ class MembershipEvent(_Event, tag="membership", frozen=True, kw_only=True):
     closed: bool
 
 
+class WholeEvent(_Event, tag="whole", frozen=True, kw_only=True):
+    """History can be read in full again: what came as ``partial`` may be asked for once more."""
+
+    room: str
+
+
+class DelayedEvent(_Event, tag="delayed", frozen=True, kw_only=True):
+    """This node does not hear what is stored now: messages of all rooms come later, none is lost. ``on`` false: it is
+    over, and everything that was missed has been sent."""
+
+    on: bool
+
+
 StoredEvent = MessageEvent | EditEvent | DeleteEvent | ReactionEvent | MemberEvent
-PassingEvent = TypingEvent | ReadEvent | PresenceEvent | SubscribedEvent | UnsubscribedEvent | MembershipEvent
+PassingEvent = (
+    TypingEvent
+    | ReadEvent
+    | PresenceEvent
+    | SubscribedEvent
+    | UnsubscribedEvent
+    | MembershipEvent
+    | WholeEvent
+    | DelayedEvent
+)
 Event = StoredEvent | PassingEvent

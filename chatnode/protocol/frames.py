@@ -227,6 +227,8 @@ class Ack(_Reply, tag="ack", frozen=True, kw_only=True):
     messages: tuple[Message, ...] | UnsetType = UNSET
     more_before: bool | UnsetType = UNSET
     more_after: bool | UnsetType = UNSET
+    partial: bool | UnsetType = UNSET
+    """True: MongoDB is away, and ``messages`` is only what the stream still holds."""
     receipts: tuple[Receipt, ...] | UnsetType = UNSET
     online: tuple[str, ...] | UnsetType = UNSET
     count: int | UnsetType = UNSET

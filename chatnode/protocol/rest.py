@@ -69,6 +69,8 @@ class Polled(Struct, frozen=True):
     """Frames as on a socket, in order; none when nothing came."""
     cursors: dict[str, str | None]
     """For the next poll; without the rooms that are not followed any more."""
+    delayed: bool | UnsetType = UNSET
+    """True while this node does not hear what is stored: messages come later, none is lost."""
 
 
 class Me(Struct, frozen=True):
@@ -122,6 +124,8 @@ class MessagePage(Struct, frozen=True):
     messages: tuple[Message, ...]
     more_before: bool
     more_after: bool
+    partial: bool | UnsetType = UNSET
+    """True: MongoDB is away, and ``messages`` is only what the stream still holds."""
 
 
 class ShownDemoUser(Struct, frozen=True):

@@ -9,6 +9,7 @@ from chatnode.protocol import frames, limits
 from chatnode.protocol.cursors import Cursor
 from chatnode.protocol.errors import ErrorCode
 from chatnode.protocol.events import (
+    DelayedEvent,
     DeleteEvent,
     EditEvent,
     Event,
@@ -21,6 +22,7 @@ from chatnode.protocol.events import (
     SubscribedEvent,
     TypingEvent,
     UnsubscribedEvent,
+    WholeEvent,
 )
 from chatnode.protocol.frames import Command, MemberChange, Message, Position, Receipt, StoredCommand
 
@@ -121,6 +123,7 @@ acks = st.builds(
     messages=maybe(pages),
     more_before=maybe(st.booleans()),
     more_after=maybe(st.booleans()),
+    partial=maybe(st.booleans()),
     receipts=maybe(receipts),
     online=maybe(mentions),
     count=maybe(times),
@@ -167,9 +170,12 @@ passing_events = st.one_of(
         recovered=st.booleans(),
         messages=maybe(pages),
         more_before=maybe(st.booleans()),
+        partial=maybe(st.booleans()),
         receipts=maybe(receipts),
     ),
     st.builds(UnsubscribedEvent, room=ids, code=ids, message=texts, retryable=st.booleans()),
     st.builds(MembershipEvent, room=ids, role=st.none() | roles, room_kind=ids, title=texts, closed=st.booleans()),
+    st.builds(WholeEvent, room=ids),
+    st.builds(DelayedEvent, on=st.booleans()),
 )
 events: st.SearchStrategy[Event] = st.one_of(stored_events, passing_events)
