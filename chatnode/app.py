@@ -24,7 +24,7 @@ from chatnode.settings import Settings
 from chatnode.telemetry.admin import QuietServer, admin_app, serve_admin
 from chatnode.telemetry.metrics import NodeMetrics
 from chatnode.telemetry.traces import Tracing
-from chatnode.transports import demo, pages, rest
+from chatnode.transports import demo, pages, rest, steering
 from chatnode.transports.fallback import routes as fallback
 from chatnode.transports.fallback.visit import FallbackServices
 from chatnode.transports.http import EXCEPTION_HANDLERS
@@ -76,8 +76,10 @@ async def run_node(settings: Settings, signals: Signals | None = None) -> None:
         tracing = Tracing.from_settings(settings.otlp_endpoint, "chatnode", settings.node_id, version=__version__)
         stack.push_async_callback(tracing.close)
         unready: Callable[[], Sequence[str]] = lambda: nodes[0].unready() if nodes else ["starting"]  # noqa: E731
+        away = steering.Sample(node=settings.node_id, state="starting", time_ms=0, capacity=settings.max_connections)
+        steered = steering.routes(nodes, settings.control_token, away)
         await stack.enter_async_context(
-            serve_admin(admin_app(metrics.registry, unready), settings.admin_host, settings.admin_port)
+            serve_admin(admin_app(metrics.registry, unready, steered), settings.admin_host, settings.admin_port)
         )
         starting = asyncio.create_task(_start(settings, host, metrics, tracing, stack), name="start")
         node = await _unless(signals.stop, starting)

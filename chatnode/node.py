@@ -5,6 +5,7 @@ import logging
 import random
 import secrets
 import time
+from collections import deque
 from typing import Final
 
 from chatnode import __version__
@@ -21,10 +22,8 @@ from chatnode.history.client import Mongo
 from chatnode.history.reader import MongoHistory
 from chatnode.history.receipts import MongoReceipts
 from chatnode.history.rights import MongoRights
-from chatnode.protocol.codec import encode_frame
 from chatnode.protocol.control import ControlEvent
 from chatnode.protocol.errors import CloseCode, ErrorCode
-from chatnode.protocol.frames import Reconnect
 from chatnode.protocol.sealing import PlainSealer
 from chatnode.rooms.catchup import CatchUp
 from chatnode.rooms.gate import Gate
@@ -40,8 +39,10 @@ from chatnode.session.core import SessionLimits
 from chatnode.settings import Settings
 from chatnode.telemetry.metrics import NodeMetrics, by_label
 from chatnode.telemetry.traces import Tracing
+from chatnode.transports.departure import GRACE_S, Departure
 from chatnode.transports.desk import Clocks, Desk, Services, TokenVerifier
 from chatnode.transports.driver import Driver
+from chatnode.transports.steering import Sample, Shed, State, TakeStance
 from chatnode.transports.websocket.channel import Channel, Refusal
 from chatnode.transports.websocket.frames import frame_text
 from chatnode.transports.websocket.host import SocketHost
@@ -52,7 +53,8 @@ _GUARD_S: Final = 0.25
 _PRESENCE_S: Final = 0.5
 _EPOCHS_S: Final = 10.0
 _HEAR_S: Final = 2.0
-_DRAIN_GRACE_S: Final = 5.0
+_LAGS: Final = 40
+"""Turns of the guard over which lag is told: ten seconds."""
 
 
 def wall_ms() -> int:
@@ -80,7 +82,8 @@ class Node:
         self._host = host
         self._tasks = TaskOwner()
         self._started = False
-        self._draining = False
+        self._stopping = False
+        self._lags: deque[float] = deque(maxlen=_LAGS)
         self._suspended_since: float | None = None
         self._connects = TokenBucket(settings.connects_per_s, settings.connects_burst, host.timers.time())
         clock = host.timers.time
@@ -184,13 +187,15 @@ class Node:
             ),
             host.timers,
         )
+        self.departure = Departure(self.desk, random.Random(secrets.randbits(64)))  # noqa: S311  spread, not secrecy
+        metrics.draining.set_function(lambda: self.departure.stance == "draining")
         metrics.users_online.set_function(lambda: self.desk.users)
         metrics.subscriptions.set_function(lambda: sum(len(room.followers) for room in self.hub.rooms()))
 
     def unready(self) -> list[str]:
         """Why no client should be sent here; empty: ready."""
         reasons: list[str] = []
-        if self._draining:
+        if self.departure.stance != "serving":
             reasons.append("draining")
         if not self._started:
             reasons.append("starting")
@@ -202,7 +207,7 @@ class Node:
 
     def admit(self) -> Refusal | None:
         """The Acceptor's first question, for each handshake."""
-        if self._draining:
+        if self.departure.stance == "draining":
             return Refusal(ErrorCode.UNAVAILABLE, "this node is going away; connect again", retry_after=1)
         if self._host.counts.open >= self.settings.max_connections:
             return Refusal(ErrorCode.UNAVAILABLE, "this node is full; connect again", retry_after=5)
@@ -238,23 +243,58 @@ class Node:
             self._tasks.spawn(work(), name)
         self._started = True
 
+    def sample(self) -> Sample:
+        """What this node says of itself to whoever steers it."""
+        state: State = self.departure.stance
+        if state == "serving" and self.feed.suspended():
+            state = "suspended"
+        lags = sorted(self._lags)
+        return Sample(
+            node=self.settings.node_id,
+            state=state,
+            time_ms=wall_ms(),
+            connections=self._host.counts.open,
+            capacity=self.settings.max_connections,
+            lag_ms=round(lags[len(lags) * 9 // 10] * 1000, 1) if lags else 0.0,
+            users=self.desk.users,
+            refused=self._host.counts.refused,
+            shedding=self.departure.shedding,
+            peers=self.presence.peers(),
+        )
+
+    def take_stance(self, order: TakeStance) -> None:
+        """As ordered from outside, unless a signal has decided already; the same stance again changes nothing."""
+        if self._stopping or order.stance == self.departure.stance:
+            return
+        logger.info("ordered: %s, over %.0f s", order.stance, order.window_s)
+        if order.stance == "serving":
+            self.departure.stay()
+        elif order.stance == "cordoned":
+            self.departure.cordon()
+        else:
+            self.departure.leave(self._host.timers.time(), order.window_s, "drain")
+
+    def shed(self, order: Shed) -> None:
+        """Send some clients to others, and stay."""
+        if not self._stopping:
+            self.departure.shed(self._host.timers.time(), order.clients, order.window_s)
+
     async def drain(self, settle_s: float, window_s: float, hurry: asyncio.Event) -> None:
         """Unready first, then tell everybody to reconnect, spread over the window; done when all have gone.
 
         ``hurry`` cuts it short. Nothing acked is lost: what is under way is stored and answered before ``stop`` ends.
         """
-        self._draining = True
-        self.metrics.draining.set(1)
+        self._stopping = True
+        if self.departure.stance != "draining":
+            self.departure.cordon()
+            if self.desk.count:
+                await _wait(hurry, settle_s)
         if self.desk.count:
-            await _wait(hurry, settle_s)
-        connections = list(self.desk)
-        for connection in connections:
-            after_ms = round(random.uniform(0, window_s) * 1000)  # noqa: S311  spread, not secrecy
-            connection.send(encode_frame(Reconnect(after_ms=after_ms, reason="shutdown")))
-        if connections:
-            logger.info("draining: %d connections over %.0f s", len(connections), window_s)
-        deadline = self._host.timers.time() + window_s + _DRAIN_GRACE_S
+            logger.info("draining: %d connections over %.0f s", self.desk.count, window_s)
+        self.departure.leave(self._host.timers.time(), window_s, "shutdown")
+        deadline = self._host.timers.time() + window_s + GRACE_S
         while self.desk.count and not hurry.is_set() and self._host.timers.time() < deadline:
+            self.departure.step(self._host.timers.time())
             await _wait(hurry, _GUARD_S)
         for connection in list(self.desk):
             connection.shut(CloseCode.RECONNECT, "this node has gone; connect again")
@@ -326,6 +366,8 @@ class Node:
             await asyncio.sleep(_GUARD_S)
             now = self._host.timers.time()
             self.metrics.loop_lag_seconds.observe(max(0.0, now - due))
+            self._lags.append(max(0.0, now - due))
+            self.departure.step(now)
             suspended = self.feed.suspended()
             self.metrics.suspended.set(suspended)
             self.metrics.control_heard_age_seconds.set(self.feed.silent_for)

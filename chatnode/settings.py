@@ -103,6 +103,14 @@ class Settings:
         ),
     ] = ()
 
+    control_token: Annotated[
+        str,
+        About(
+            "Who shows it on the admin port may drain this node and send clients away; empty: nobody.",
+            secret=True,
+            pattern=r"\S{16,256}",
+        ),
+    ] = field(default="", repr=False)
     drain_window_s: Annotated[
         float, About("Over how long a node that stops spreads its clients' reconnects.", "s", 0, 3600)
     ] = 30.0

@@ -92,6 +92,10 @@ class PresenceBook:
         """As announced: somebody who has just gone still counts for a moment."""
         return user in self._announced or user in self._nodes
 
+    def peers(self) -> dict[str, int]:
+        """The other nodes that are heard, and how many people each says are connected to it."""
+        return {node: len(view.users) for node, view in self._views.items()}
+
     def came(self, user: str, now: float) -> None:
         """A connection of this node's."""
         self._local[user] += 1

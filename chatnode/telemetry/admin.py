@@ -16,8 +16,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 
-def admin_app(registry: CollectorRegistry, unready: Callable[[], Sequence[str]]) -> Starlette:
-    """``unready`` tells why no traffic should come here, in words; nothing: ready.
+def admin_app(
+    registry: CollectorRegistry, unready: Callable[[], Sequence[str]], more: Sequence[Route] = ()
+) -> Starlette:
+    """``unready`` tells why no traffic should come here, in words; nothing: ready. ``more``: other routes beside.
 
     Liveness says only that the event loop turns: a node that lost NATS is to be left alone, not to be restarted.
     """
@@ -33,7 +35,8 @@ def admin_app(registry: CollectorRegistry, unready: Callable[[], Sequence[str]])
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"content-type": content_type})
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
+    own = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    return Starlette(routes=[*own, *more])
 
 
 class QuietServer(uvicorn.Server):

@@ -1,0 +1,100 @@
+"""A node that is steered from outside, over its real admin port: it says how it is, drains, comes back, and sheds."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from chatnode.local.cluster import LocalCluster
+from tests.integration.test_node_faults import enter, unready, until_ready
+
+TOKEN = "steering-" * 4
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[LocalCluster]:
+    settings = {"CHAT_CONTROL_TOKEN": TOKEN, "CHAT_DRAIN_WINDOW_S": "1", "CHAT_DRAIN_SETTLE_S": "0"}
+    async with LocalCluster(tmp_path / "data", settings=settings, sync_always=False) as running:
+        members = [{"user": user, "role": "learner"} for user in ("ada", "bob")]
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {running.service_token()}"}) as http:
+            answer = await http.put(
+                f"{running.url}/v1/rooms/algebra", json={"kind": "course", "title": "A", "members": members}
+            )
+            assert answer.status_code in (200, 201), answer.text
+        yield running
+
+
+async def sample(cluster: LocalCluster, node: int = 0) -> dict[str, object]:
+    async with httpx.AsyncClient() as http:
+        found: dict[str, object] = (await http.get(f"{cluster.admin_urls[node]}/sample")).json()
+        return found
+
+
+async def order(cluster: LocalCluster, path: str, *, token: str = TOKEN, **body: object) -> int:
+    method = "PUT" if path == "stance" else "POST"
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with httpx.AsyncClient(headers=headers) as http:
+        content = {"node": "node-1", **body}
+        return (await http.request(method, f"{cluster.admin_urls[0]}/{path}", json=content)).status_code
+
+
+async def test_a_node_says_how_it_is(cluster: LocalCluster) -> None:
+    ada = await enter(cluster, 0, "ada")
+    found = await sample(cluster)
+    assert (found["node"], found["state"], found["connections"]) == ("node-1", "serving", 1)
+    assert found["capacity"] == 20_000
+    async with asyncio.timeout(15):
+        while (await sample(cluster, 1))["peers"] != {"node-1": 1}:
+            await asyncio.sleep(0.1)
+    await ada.socket.close()
+
+
+@pytest.mark.parametrize(
+    ("token", "body", "status"),
+    [
+        ("wrong", {"stance": "draining"}, 403),
+        ("", {"stance": "draining"}, 403),
+        (TOKEN, {"stance": "gone"}, 400),
+        (TOKEN, {"stance": "draining", "node": "node-9"}, 409),
+        (TOKEN, {"stance": "draining", "window_s": -1}, 400),
+        (TOKEN, {"stance": "draining", "more": "x" * 5000}, 413),
+    ],
+)
+async def test_an_order_that_is_not_for_it_changes_nothing(
+    cluster: LocalCluster, token: str, body: dict[str, object], status: int
+) -> None:
+    assert await order(cluster, "stance", token=token, **body) == status
+    assert (await sample(cluster))["state"] == "serving"
+
+
+async def test_a_node_that_is_cordoned_is_unready_and_serves_on(cluster: LocalCluster) -> None:
+    assert await order(cluster, "stance", stance="cordoned") == 200
+    assert "draining" in await unready(cluster, 0)
+    ada = await enter(cluster, 0, "ada")
+    assert await order(cluster, "stance", stance="draining", window_s=0.5) == 200
+    told = await ada.next(lambda frame: frame["type"] == "reconnect")
+    assert told["reason"] == "drain"
+    with pytest.raises(InvalidStatus):
+        await connect(cluster.node_urls[0].replace("http", "ws") + "/v1/ws", subprotocols=["chat.v1"])  # type: ignore[list-item]
+    await ada.socket.close()
+    assert await order(cluster, "stance", stance="serving") == 200
+    await until_ready(cluster, 0, ready=True)
+    bob = await enter(cluster, 0, "bob")
+    await bob.socket.close()
+
+
+async def test_shedding_sends_some_away_and_the_node_stays_ready(cluster: LocalCluster) -> None:
+    peers = [await enter(cluster, 0, "ada") for _ in range(4)]
+    assert await order(cluster, "shed", clients=1, window_s=0) == 200
+    told = asyncio.gather(
+        *(peer.next(lambda frame: frame["type"] == "reconnect", within=3) for peer in peers), return_exceptions=True
+    )
+    answers = await told
+    assert sum(isinstance(answer, dict) and answer["reason"] == "rebalance" for answer in answers) == 1
+    assert await unready(cluster, 0) == []
+    for peer in peers:
+        await peer.socket.close()
