@@ -289,6 +289,8 @@ class Node:
             self.departure.cordon()
             if self.desk.count:
                 await _wait(hurry, settle_s)
+        if self.settings.drain_rate_per_s:
+            window_s = max(window_s, self.desk.count / self.settings.drain_rate_per_s)
         if self.desk.count:
             logger.info("draining: %d connections over %.0f s", self.desk.count, window_s)
         self.departure.leave(self._host.timers.time(), window_s, "shutdown")

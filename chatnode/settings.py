@@ -114,6 +114,10 @@ class Settings:
     drain_window_s: Annotated[
         float, About("Over how long a node that stops spreads its clients' reconnects.", "s", 0, 3600)
     ] = 30.0
+    drain_rate_per_s: Annotated[
+        float,
+        About("Reconnects that a node that stops asks for, at most; its window grows for it. 0: no limit.", "1/s", 0),
+    ] = 0.0
     drain_settle_s: Annotated[
         float, About("How long a node that stops stays unready before it tells its clients to go.", "s", 0, 300)
     ] = 2.0
