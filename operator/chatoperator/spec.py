@@ -50,13 +50,19 @@ class Nodes(_Part, frozen=True, kw_only=True, rename="camel"):
         Meta(
             ge=1,
             le=1000,
-            description="Nodes that run while nothing scales them; brought within min and max. "
-            "The scale subresource, so an HPA too, writes here.",
+            description="Nodes that run at first, and while the operator does not scale them; brought within min and "
+            "max. The scale subresource, so an HPA too, writes here.",
         ),
     ] = 2
     target_connections: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="Connections that one node should hold on average.")
-    ] = 10_000
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Connections that one node should hold on average; 0: `autoscaling.targetPercent` of what "
+            "nodes say that they take.",
+        ),
+    ] = 0
     resources: Annotated[Resources, Meta(description="Of each node.")] = field(
         default_factory=lambda: Resources(requests={"cpu": "500m", "memory": "512Mi"}, limits={"memory": "1Gi"})
     )
@@ -65,14 +71,81 @@ class Nodes(_Part, frozen=True, kw_only=True, rename="camel"):
     ] = "Zone"
 
 
+class ScaleOut(_Part, frozen=True, kw_only=True, rename="camel"):
+    tolerance_percent: Annotated[
+        int, Meta(ge=0, le=100, description="By how much the need has to exceed the nodes that run.")
+    ] = 5
+    max_nodes: Annotated[int, Meta(ge=1, le=1000, description="Nodes that are added within one period.")] = 4
+    max_percent: Annotated[
+        int, Meta(ge=0, le=1000, description="The same, of the nodes that run; the larger of the two counts.")
+    ] = 100
+    period_seconds: Annotated[int, Meta(ge=1, le=3600, description="The period.")] = 15
+
+
+class ScaleIn(_Part, frozen=True, kw_only=True, rename="camel"):
+    tolerance_percent: Annotated[
+        int, Meta(ge=0, le=90, description="By how much the need has to fall short of the nodes that run.")
+    ] = 20
+    window_seconds: Annotated[
+        int, Meta(ge=1, le=86_400, description="The highest need within it counts; it passes whole after a restart.")
+    ] = 300
+    max_nodes: Annotated[int, Meta(ge=1, le=1000, description="Nodes that are taken away within one period.")] = 1
+    max_percent: Annotated[
+        int, Meta(ge=0, le=100, description="The same, of the nodes that run; the larger of the two counts.")
+    ] = 10
+    period_seconds: Annotated[int, Meta(ge=1, le=3600, description="The period.")] = 60
+    survivor_percent: Annotated[
+        int,
+        Meta(ge=10, le=100, description="Of its target, how much each node that stays may hold once the others went."),
+    ] = 90
+    stale_intervals: Annotated[
+        int, Meta(ge=1, le=60, description="Intervals after which what a node said is too old to take nodes away.")
+    ] = 3
+
+
+class Rebalance(_Part, frozen=True, kw_only=True, rename="camel"):
+    percent_per_second: Annotated[
+        int, Meta(ge=0, le=100, description="Of its clients, how many a node that has too many sends away; 0: none.")
+    ] = 1
+    above_percent: Annotated[
+        int, Meta(ge=101, le=1000, description="Of the mean, above which a node has too many while another has few.")
+    ] = 125
+    below_percent: Annotated[int, Meta(ge=0, le=99, description="Of the mean, below which a node has few.")] = 75
+
+
 class Autoscaling(_Part, frozen=True, kw_only=True, rename="camel"):
     mode: Annotated[
         Literal["Operator", "HPA", "Off"],
         Meta(
-            description="Who decides how many nodes run. This version does not scale on connections yet: "
-            "`Operator` keeps `nodes.replicas`, and the condition ScalingActive says so."
+            description="Who decides how many nodes run: the operator by their connections, or `nodes.replicas`, "
+            "written by an HPA or by hand. Nodes are drained before they go in every mode."
         ),
     ] = "Operator"
+    interval_seconds: Annotated[int, Meta(ge=1, le=300, description="How often nodes are asked.")] = 10
+    target_percent: Annotated[
+        int, Meta(ge=10, le=100, description="Of what a node takes, how much it should hold on average.")
+    ] = 70
+    buffer_connections: Annotated[
+        int, Meta(ge=0, le=100_000_000, description="Room for connections that come all at once.")
+    ] = 0
+    lead_seconds: Annotated[
+        int, Meta(ge=0, le=3600, description="How far ahead a rise is followed: what a new node takes to be ready.")
+    ] = 60
+    zone_loss: Annotated[
+        bool, Meta(description="Whether the nodes of the other zones have to hold everybody when one zone is lost.")
+    ] = True
+    lag_milliseconds: Annotated[
+        int, Meta(ge=0, le=10_000, description="Event loop lag above which nodes are added; 0: it does not count.")
+    ] = 0
+    scale_out: Annotated[ScaleOut, Meta(description="When and how fast nodes are added.")] = field(
+        default_factory=ScaleOut
+    )
+    scale_in: Annotated[ScaleIn, Meta(description="When and how fast nodes are taken away.")] = field(
+        default_factory=ScaleIn
+    )
+    rebalance: Annotated[Rebalance, Meta(description="How clients move to nodes that were added.")] = field(
+        default_factory=Rebalance
+    )
 
 
 class Drain(_Part, frozen=True, kw_only=True, rename="camel"):
@@ -80,11 +153,14 @@ class Drain(_Part, frozen=True, kw_only=True, rename="camel"):
         int, Meta(ge=1, le=100_000, description="Reconnects that all nodes together ask for.")
     ] = 200
     window_seconds: Annotated[
-        int, Meta(ge=0, le=3600, description="Over how long a node that stops spreads its clients' reconnects.")
+        int, Meta(ge=0, le=3600, description="Over how long at least a node spreads its clients' reconnects.")
     ] = 30
     settle_seconds: Annotated[
         int, Meta(ge=0, le=300, description="How long a node is unready before it tells its clients to go.")
     ] = 5
+    deadline_seconds: Annotated[
+        int, Meta(ge=1, le=3600, description="How long after the window a node is waited for before it goes anyway.")
+    ] = 60
 
 
 class Workers(_Part, frozen=True, kw_only=True, rename="camel"):
@@ -185,6 +261,9 @@ class Auth(_Part, frozen=True, kw_only=True, rename="camel"):
 
 class Limits(_Part, frozen=True, kw_only=True, rename="camel"):
     connections_per_node: Annotated[int, Meta(ge=1, le=1_000_000, description="More are refused.")] = 20_000
+    connects_per_second: Annotated[
+        int, Meta(ge=1, le=100_000, description="Connections that one node accepts, on average.")
+    ] = 500
     rooms_per_connection: Annotated[int, Meta(ge=1, le=100_000, description="Rooms that one connection follows.")] = 500
     commands_per_second: Annotated[int, Meta(ge=1, le=100_000, description="Of one connection, on average.")] = 20
     command_burst: Annotated[int, Meta(ge=1, le=100_000, description="Of one connection, at once.")] = 40
