@@ -13,9 +13,11 @@ anything of the nodes but ``chatnode.protocol``.
 from chatclient.answers import Ack, Page, Presence, Room
 from chatclient.client import Client, new_id
 from chatclient.errors import ClientError, Ended, Malformed, Refused, Unanswered
+from chatclient.ladder import LADDER, Transport
 from chatclient.machine import Timing
 
 __all__ = [
+    "LADDER",
     "Ack",
     "Client",
     "ClientError",
@@ -26,6 +28,7 @@ __all__ = [
     "Refused",
     "Room",
     "Timing",
+    "Transport",
     "Unanswered",
     "new_id",
 ]

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from chatnode.protocol.cursors import CursorError, parse_cursor
-from chatnode.protocol.events import StoredEvent
+from chatnode.protocol.events import StoredEvent, SubscribedEvent
 from chatnode.protocol.frames import Message
 
 SEEN_MAX: Final = 2_048
@@ -68,6 +68,12 @@ class Following:
         self._seen.clear()
         for message in page:
             self._remember(message.sender, message.id)
+
+    def restarted(self, event: SubscribedEvent) -> bool:
+        """The node could not go on from our cursor, and begins anew by itself; never from before what we have."""
+        place = _place(event.cursor)
+        later = self._last is None or place is None or place > self._last
+        return self.phase is Phase.LIVE and not event.recovered and later
 
     def judge(self, event: StoredEvent) -> Verdict:
         """What to do with an event while live; changes nothing."""

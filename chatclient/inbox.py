@@ -76,6 +76,19 @@ class Inbox:
             following.asked(ticket)
         return {following.room: following.cursor for following in presented if following.cursor}
 
+    def held(self) -> dict[str, Following]:
+        """Rooms that a second connection could resume: those that have come somewhere."""
+        held = [following for following in self._rooms.values() if following.cursor][: limits.CURSORS]
+        return {following.room: following for following in held}
+
+    def resumed(self, ticket: str, presented: dict[str, Following]) -> list[str]:
+        """The second connection is the only one now, and these were presented to it; those that nobody follows."""
+        self.disconnected()
+        for room, following in presented.items():
+            if self._rooms.get(room) is following and following.phase is Phase.WANTED:
+                following.asked(ticket)
+        return [room for room in presented if room not in self._rooms]
+
     def due(self, now: float) -> list[Following]:
         """Rooms to subscribe to now."""
         wanted = (following for following in self._rooms.values() if following.phase is Phase.WANTED)
@@ -95,7 +108,7 @@ class Inbox:
     def result(self, ticket: str, event: SubscribedEvent) -> list[str]:
         """A subscription begins; the calls that waited for it."""
         following = self._rooms.get(event.room)
-        if following is None or following.ticket != ticket:
+        if following is None or (following.ticket != ticket and not following.restarted(event)):
             return []
         if len(self.events) >= self._capacity:
             self._fall_behind(following)

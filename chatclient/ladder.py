@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Final
 
 from chatclient.backoff import delay
+from chatnode.protocol.errors import ErrorCode
 
 WELCOME_S: Final = 10.0
 """An attempt that has no welcome by then has failed."""
@@ -83,10 +84,15 @@ class End:
             return self.retry_after is not None
         return self.status in _ANSWERS_OF_SERVERS
 
+    @property
+    def refuses_token(self) -> bool:
+        return self.error == ErrorCode.UNAUTHENTICATED or self.status in _REFUSALS
+
 
 _CODES_OF_SERVERS: Final = {1001, 1012, 1013}
 """RFC 6455, 7.4.1, and its registry: going away, service restart, try again later."""
-_ANSWERS_OF_SERVERS: Final = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
+_REFUSALS: Final = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+_ANSWERS_OF_SERVERS: Final = {*_REFUSALS, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 class _State(enum.Enum):
@@ -122,6 +128,11 @@ class Ladder:
     @property
     def transport(self) -> Transport:
         return self._transports[self._rung]
+
+    @property
+    def first(self) -> Transport:
+        """The one that is probed from below."""
+        return self._transports[0]
 
     def start(self, now: float, *, remembered: Transport | None = None, age_s: float = 0.0) -> Decision:
         """``remembered`` is the transport that was open last, ``age_s`` seconds ago, where the client knows it."""

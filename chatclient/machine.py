@@ -3,8 +3,8 @@
 Inputs are methods that take the time (a monotonic clock's seconds). After each, the driver does what :meth:`outputs`
 returns, in order, and sees to it that :meth:`tick` is called at :attr:`deadline`.
 
-States: IDLE → (start) → DIALLING → (opened) → GREETING → (welcome) → READY; a lost connection → PAUSED → DIALLING; from
-everywhere → ENDED.
+States: IDLE → (start) → DIALLING → (opened) → GREETING → (welcome) → READY; a lost connection → PAUSED or
+DIALLING; from everywhere → ENDED. Which transport is dialled, and when, the :class:`chatclient.ladder.Ladder` says.
 """
 
 import enum
@@ -17,8 +17,25 @@ from msgspec import UNSET
 from chatclient.backoff import delay
 from chatclient.errors import Ended, Refused
 from chatclient.inbox import Inbox, Refusal
+from chatclient.ladder import Decision, Do, End, Ladder, Transport
 from chatclient.outbox import RETRY_BASE_S, RETRY_CAP_S, Outbox
-from chatclient.outputs import Dial, FetchToken, Finish, Greeted, HangUp, Output, Reject, Settle, Write
+from chatclient.outputs import (
+    Dial,
+    DropProbe,
+    FetchToken,
+    Finish,
+    Greeted,
+    HangUp,
+    Output,
+    Probe,
+    ProbeWrite,
+    Reject,
+    Settle,
+    Switch,
+    Write,
+)
+from chatclient.probing import Probing
+from chatclient.timers import Timers
 from chatnode.protocol import limits
 from chatnode.protocol.codec import decode_server_frame, encode_frame
 from chatnode.protocol.errors import CloseCode
@@ -74,7 +91,7 @@ class _Asked:
 
 class Machine:
     """``ids`` draws a new command id, ``draw`` a uniform number in [0, 1), ``wall`` the time of day in seconds;
-    ``renewable`` says that a new token can be got when one ends.
+    ``renewable`` says that a new token can be got when one ends. Without a ladder there is WebSocket alone.
     """
 
     def __init__(
@@ -85,6 +102,7 @@ class Machine:
         draw: Callable[[], float],
         wall: Callable[[], float],
         renewable: bool,
+        ladder: Ladder | None = None,
     ) -> None:
         self.state = State.IDLE
         self.inbox = Inbox(timing.events)
@@ -95,9 +113,9 @@ class Machine:
         self._wall = wall
         self._renewable = renewable
         self._outputs: list[Output] = []
-        self._timers: dict[str, float] = {}
-        self._attempts = 0
-        self._not_before: float | None = None
+        self._timers = Timers()
+        self._ladder = ladder or Ladder((Transport.WEBSOCKET,))
+        self._probing: Probing | None = None
         self._heartbeat_s = limits.HEARTBEAT_S
         self._connect = ""
         self._asked: dict[str, _Asked] = {}
@@ -109,7 +127,12 @@ class Machine:
     @property
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
-        return min(self._timers.values()) if self._timers else None
+        return self._timers.deadline
+
+    @property
+    def transport(self) -> Transport:
+        """The one that is open, tried, or to be tried next."""
+        return self._ladder.transport
 
     def outputs(self) -> list[Output]:
         """What is to be done now, in this order."""
@@ -126,8 +149,10 @@ class Machine:
 
     # The connection.
 
-    def start(self) -> None:
-        self._dial()
+    def start(self, now: float) -> None:
+        if self.state is not State.IDLE:
+            return
+        self._follow_ladder(self._ladder.start(now), now)
 
     def opened(self, now: float, token: str) -> None:
         """The socket is open; ``token`` is the one that was got for it."""
@@ -139,12 +164,47 @@ class Machine:
 
     def closed(self, now: float, code: int | None, reason: str) -> None:
         """The socket is closed or could not be opened; ``code`` is None where no close frame came."""
+        self.ended(now, End(code=code), reason)
+
+    def ended(self, now: float, end: End, reason: str) -> None:
+        """The connection is over, or could not be opened."""
         if self.state not in (State.DIALLING, State.GREETING, State.READY):
             return
-        if code is not None and self._final(code):
-            self._finish(Ended(reason or "the node closed the connection for good", code))
+        if end.code is not None and self._final(end.code):
+            self._finish(Ended(reason or "the node closed the connection for good", end.code))
+        elif end.refuses_token and not (self.state is State.READY and self._renewable):
+            self._finish(Ended(reason))
         else:
-            self._pause(now, None)
+            self._disconnect()
+            self._follow_ladder(self._ladder.ended(now, end, draw=self._draw()), now)
+
+    def network(self, now: float, *, online: bool) -> None:
+        """What the device says about its network."""
+        if self.state not in (State.IDLE, State.ENDED):
+            self._follow_ladder(self._ladder.online(now) if online else self._ladder.offline(), now)
+
+    # A second connection, of a better transport.
+
+    def probe_opened(self, token: str) -> None:
+        if self._probing is not None:
+            connect = self._probing.opened(self._ids(), token, self.inbox.held())
+            self._outputs.append(ProbeWrite(encode_frame(connect)))
+
+    def probe_received(self, now: float, data: bytes | str) -> None:
+        """Its first message; after the welcome it is the connection."""
+        if self._probing is None:
+            return
+        answer = self._probing.received(data)
+        if isinstance(answer, Welcome):
+            self._follow_ladder(self._ladder.probe_welcome(now), now)
+            self._begun(answer, now)
+        else:
+            self._outputs.append(DropProbe())
+            self.probe_ended(now, answer)
+
+    def probe_ended(self, now: float, end: End) -> None:
+        self._probing = None
+        self._follow_ladder(self._ladder.probe_ended(now, end), now)
 
     def received(self, now: float, data: bytes | str) -> None:
         """One message from the node."""
@@ -165,27 +225,24 @@ class Machine:
             case Error():
                 self._error(frame, now)
             case Reconnect():
-                self._not_before = now + frame.after_ms / 1000
-                self._timers["reconnect"] = self._not_before
+                self._follow_ladder(self._ladder.reconnect(now, frame.after_ms / 1000), now)
             case _:
                 self._event(frame, now)
 
     def tick(self, now: float) -> None:
         """Do what is due."""
-        for name in [name for name, at in self._timers.items() if at <= now]:
-            if self._timers.pop(name, None) is None:
+        for name in self._timers.due(now):
+            if not self._timers.take(name):
                 continue
             match name:
-                case "pause":
-                    self._dial()
+                case "ladder":
+                    self._follow_ladder(self._ladder.tick(now, draw=self._draw()), now)
                 case "reply":
                     self._check_replies(now)
                 case "heartbeat":
                     self._ask(Ping(id=self._ids()), now)
                 case "refresh":
                     self._outputs.append(FetchToken())
-                case "reconnect":
-                    self._hang_up(now, CloseCode.NORMAL, "asked to reconnect")
                 case _:
                     self._flush(now)
 
@@ -253,10 +310,13 @@ class Machine:
         if self.state is not State.GREETING or self._asked.pop(welcome.id, None) is None:
             self._hang_up(now, CloseCode.PROTOCOL_ERROR, "a welcome that nobody asked for")
             return
+        self._follow_ladder(self._ladder.welcome(now), now)
+        self._begun(welcome, now)
+
+    def _begun(self, welcome: Welcome, now: float) -> None:
         self.state = State.READY
-        self._attempts = 0
         self._heartbeat_s = welcome.heartbeat_ms / 1000
-        self._timers["heartbeat"] = now + self._heartbeat_s * 0.8
+        self._timers.set("heartbeat", now + self._heartbeat_s * 0.8)
         self._plan_refresh(welcome.expires_at, now)
         self._outputs.append(Greeted(welcome))
         self._settle_renewals(Ack(id=welcome.id, expires_at=welcome.expires_at))
@@ -297,7 +357,7 @@ class Machine:
                 self._reject(list(self._renewals), Refused.by(error, asked.command.id))
                 self._renewals.clear()
                 if error.retryable:
-                    self._timers["refresh"] = now + self._retry_delay(error, 0)
+                    self._timers.set("refresh", now + self._retry_delay(error, 0))
             case Ping():
                 pass
             case command if isinstance(command, StoredCommand):
@@ -307,8 +367,9 @@ class Machine:
 
     def _connect_refused(self, error: Error, now: float) -> None:
         if error.retryable:
-            self._outputs.append(HangUp(CloseCode.NORMAL, "refused for now"))
-            self._pause(now, None if error.retry_after is UNSET else error.retry_after)
+            retry_after = None if error.retry_after is UNSET else error.retry_after
+            end = End(error=error.code, retry_after=retry_after)
+            self._hang_up(now, CloseCode.NORMAL, "refused for now", end)
         else:
             self._finish(Ended(f"the node refused the connection: {error.code}: {error.message}"))
 
@@ -326,7 +387,7 @@ class Machine:
         if command not in self._queries:
             return
         if error.retryable:
-            self._arm("retry", now + self._retry_delay(error, self._query_failures))
+            self._timers.arm("retry", now + self._retry_delay(error, self._query_failures))
             self._query_failures += 1
         else:
             del self._queries[command]
@@ -353,7 +414,7 @@ class Machine:
         if error.retryable:
             retry_at = now + self._retry_delay(error, self.inbox.failures(room))
             self.inbox.refused_for_now(ticket, room, retry_at)
-            self._arm("retry", retry_at)
+            self._timers.arm("retry", retry_at)
         else:
             calls = self.inbox.refused(ticket, room, Refusal(error.code, error.message))
             self._reject(calls, Refused.by(error, ticket or ""))
@@ -376,9 +437,9 @@ class Machine:
     def _ask(self, command: Command, now: float) -> None:
         within = self._timing.ping_s if isinstance(command, Ping) else self._timing.reply_s
         self._asked[command.id] = _Asked(command, now + within)
-        self._arm("reply", now + within)
+        self._timers.arm("reply", now + within)
         if self.state is State.READY:
-            self._timers["heartbeat"] = now + self._heartbeat_s * 0.8
+            self._timers.set("heartbeat", now + self._heartbeat_s * 0.8)
         self._outputs.append(Write(encode_frame(command)))
 
     def _flush(self, now: float) -> None:
@@ -400,7 +461,7 @@ class Machine:
         for command in outbox.take(now):
             self._ask(command, now)
         if outbox.wake is not None:
-            self._arm("retry", outbox.wake)
+            self._timers.arm("retry", outbox.wake)
 
     def _follow(self, now: float) -> None:
         if self.state is not State.READY:
@@ -412,7 +473,7 @@ class Machine:
             self._ask(Subscribe(id=ticket, room=following.room, cursor=following.cursor or UNSET, limit=limit), now)
         wake = self.inbox.wake()
         if wake is not None:
-            self._arm("retry", wake)
+            self._timers.arm("retry", wake)
 
     def _settle_renewals(self, ack: Ack) -> None:
         self._outputs.extend(Settle(call, ack) for call in self._renewals)
@@ -422,9 +483,6 @@ class Machine:
         self._outputs.extend(Reject(call, error) for call in calls)
 
     # Time.
-
-    def _arm(self, name: str, at: float) -> None:
-        self._timers[name] = min(at, self._timers.get(name, at))
 
     def _retry_delay(self, error: Error, failures: int) -> float:
         if error.retry_after is not UNSET:
@@ -436,12 +494,12 @@ class Machine:
         if late is not None:
             self._hang_up(now, CloseCode.GOING_AWAY, f"no answer to {type(late).__name__.lower()} in time")
         elif self._asked:
-            self._arm("reply", min(asked.reply_by for asked in self._asked.values()))
+            self._timers.arm("reply", min(asked.reply_by for asked in self._asked.values()))
 
     def _plan_refresh(self, expires_at: int, now: float) -> None:
         if self._renewable:
             left = expires_at / 1000 - self._wall()
-            self._timers["refresh"] = now + max(left - self._timing.refresh_margin_s, left * 0.8, 1.0)
+            self._timers.set("refresh", now + max(left - self._timing.refresh_margin_s, left * 0.8, 1.0))
 
     # Ends.
 
@@ -451,36 +509,65 @@ class Machine:
             return False
         return 4500 <= code <= 4999
 
-    def _hang_up(self, now: float, code: int, reason: str) -> None:
+    def _hang_up(self, now: float, code: int, reason: str, end: End | None = None) -> None:
         self._outputs.append(HangUp(code, reason))
-        self._pause(now, None)
+        self._disconnect()
+        self._follow_ladder(self._ladder.ended(now, end or End(), draw=self._draw()), now)
 
-    def _pause(self, now: float, retry_after: float | None) -> None:
-        """Without a connection until it is time for the next attempt; what the node said about that time wins."""
+    def _follow_ladder(self, decision: Decision, now: float) -> None:
+        match decision.do:
+            case Do.CONNECT | Do.WAIT:
+                self._give_up()
+                self.state = State.DIALLING if decision.do is Do.CONNECT else State.PAUSED
+                if decision.do is Do.CONNECT:
+                    self._outputs.append(Dial(decision.transport))
+            case Do.PROBE:
+                self._probing = Probing()
+                self._outputs.append(Probe(self._ladder.first))
+            case Do.DROP_PROBE:
+                self._probing = None
+                self._outputs.append(DropProbe())
+            case Do.SWITCH:
+                self._switch(now)
+            case Do.STAY:
+                pass
+        self._timers.set("ladder", decision.until)
+
+    def _give_up(self) -> None:
+        """Whatever is open or under way."""
+        if self._probing is not None:
+            self._probing = None
+            self._outputs.append(DropProbe())
+        if self.state in (State.DIALLING, State.GREETING, State.READY):
+            self._outputs.append(HangUp(CloseCode.NORMAL, "connecting anew"))
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        """Without a connection: what is under way on it comes again on the next one."""
+        self.state = State.PAUSED
         self._timers.clear()
         self._asked.clear()
         for outbox in self._outboxes.values():
             outbox.disconnected()
         self.inbox.disconnected()
         self._drop_idle_queries()
-        self.state = State.PAUSED
-        if self._not_before is not None:
-            until, self._not_before = self._not_before, None
-        elif retry_after is not None:
-            until = now + retry_after
-        else:
-            until = now + delay(self._attempts, self._draw())
-        self._attempts += 1
-        self._timers["pause"] = until
+
+    def _switch(self, now: float) -> None:
+        """The probe brings what follows the cursors that it presented; what has no answer yet comes again on it."""
+        probing, self._probing = self._probing, None
+        self._disconnect()
+        self._outputs.append(Switch())
+        if probing is None:
+            return
+        self._connect = probing.connect
+        self.state = State.READY
+        for room in self.inbox.resumed(probing.connect, probing.presented):
+            self._ask(Unsubscribe(id=self._ids(), room=room), now)
 
     def _drop_idle_queries(self) -> None:
         for query in [query for query in self._queries.values() if isinstance(query, Unsubscribe | Typing)]:
             del self._queries[query.id]
             self._outputs.append(Settle(query.id, Ack(id=query.id, room=query.room)))
-
-    def _dial(self) -> None:
-        self.state = State.DIALLING
-        self._outputs.append(Dial())
 
     def _over(self, call: str) -> bool:
         if self.state is State.ENDED:
@@ -493,7 +580,7 @@ class Machine:
         stored = [command.id for outbox in self._outboxes.values() for command in outbox]
         calls = [*stored, *self._queries, *self._renewals, *self.inbox.calls()]
         self._reject(calls, error or Ended("the client was closed"))
+        self._probing = None
         for held in (self._timers, self._asked, self._outboxes, self._queries, self._renewals, self.inbox):
             held.clear()
-        self._outputs.append(HangUp(CloseCode.NORMAL, ""))
-        self._outputs.append(Finish(error))
+        self._outputs.extend([DropProbe(), HangUp(CloseCode.NORMAL, ""), Finish(error)])

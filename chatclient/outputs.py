@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 
 from chatclient.errors import ClientError, Ended
+from chatclient.ladder import Transport
 from chatnode.protocol.events import SubscribedEvent
 from chatnode.protocol.frames import Ack, Welcome
 
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Get a token, open a socket, then call ``opened`` or ``closed``."""
+    """Get a token, open a connection, then call ``opened`` or ``ended``."""
+
+    transport: Transport = Transport.WEBSOCKET
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +22,32 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """Close the socket, if there is one; ``closed`` must not be called for it."""
+    """Give up the connection, open or not; ``ended`` must not be called for it."""
 
     code: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Open a connection beside the one that there is, with a token of its own; ``probe_opened``, ``probe_ended``."""
+
+    transport: Transport
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeWrite:
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DropProbe:
+    """Give it up; ``probe_ended`` must not be called for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """The probe is the connection from now on; give up the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +83,6 @@ class Finish:
     error: Ended | None
 
 
-Output = Dial | Write | HangUp | FetchToken | Settle | Reject | Greeted | Finish
+Output = (
+    Dial | Write | HangUp | Probe | ProbeWrite | DropProbe | Switch | FetchToken | Settle | Reject | Greeted | Finish
+)

@@ -111,6 +111,4 @@ class Talker:
             await self.watched.delete(self.room, place)
 
     def _cut(self) -> None:
-        socket = self.watched.client._socket
-        if socket is not None:
-            socket.transport.abort()
+        self.watched.client.cut()

@@ -32,6 +32,7 @@ class Talk:
 
     cluster: LocalCluster
     room: str
+    transport: str = "websocket"
     log: Log = field(default_factory=Log)
 
     def urls(self, first: int) -> list[str]:
@@ -44,7 +45,16 @@ class Talk:
     ) -> Watched:
         """A client that begins at this node, and goes to the other one when it has to."""
         token = self.cluster.token(user)
-        return Watched(self.log, user, self.urls(node), token, name=name, timing=timing, timeout=timeout)
+        return Watched(
+            self.log,
+            user,
+            self.urls(node),
+            token,
+            name=name,
+            timing=timing,
+            timeout=timeout,
+            transports=[self.transport],
+        )
 
     async def verdict(self, *present: Watched) -> Verdict:
         """Wait until everybody who is present has everything, read the history, and judge."""
@@ -71,11 +81,13 @@ class Talk:
         return [message for message in await reader.whole_history(self.room) if message.notice is None]
 
 
-async def begin_talk(cluster: LocalCluster, learners: Sequence[str] = LEARNERS) -> Talk:
+async def begin_talk(
+    cluster: LocalCluster, learners: Sequence[str] = LEARNERS, *, transport: str = "websocket"
+) -> Talk:
     room = f"room-{secrets.token_hex(4)}"
     members = [{"user": user, "role": "learner"} for user in learners] + [{"user": "tom", "role": "trainer"}]
     await rest(cluster, "PUT", f"/v1/rooms/{room}", {"kind": "course", "title": "Talk", "members": members})
-    return Talk(cluster, room)
+    return Talk(cluster, room, transport)
 
 
 async def rest(cluster: LocalCluster, method: str, path: str, body: object = None) -> None:

@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from chatclient import Timing
 from chatnode.local.cluster import LocalCluster
+from tests.integration.lines import TRANSPORTS
 from tests.integration.promises import SETTINGS, Chatter, Talk, begin_talk
 from tests.oracle import Watched
 
@@ -22,9 +23,9 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Loc
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def talk(cluster: LocalCluster) -> Talk:
-    return await begin_talk(cluster)
+@pytest_asyncio.fixture(loop_scope="module", params=TRANSPORTS)
+async def talk(cluster: LocalCluster, request: pytest.FixtureRequest) -> Talk:
+    return await begin_talk(cluster, transport=request.param)
 
 
 async def test_a_node_killed_while_people_talk_costs_nothing_that_was_acked(talk: Talk, cluster: LocalCluster) -> None:
@@ -165,9 +166,7 @@ async def test_a_mix_of_faults_breaks_no_promise(talk: Talk, cluster: LocalClust
 
 
 async def cut(_cluster: LocalCluster, watched: Watched, _talk: Talk, _node: int) -> None:
-    socket = watched.client._socket
-    if socket is not None:
-        socket.transport.abort()
+    watched.client.cut()
 
 
 async def subscribe_again(_cluster: LocalCluster, watched: Watched, talk: Talk, _node: int) -> None:

@@ -32,10 +32,11 @@ class Watched:
         name: str = "",
         timeout: float = 60.0,
         timing: chatclient.Timing | None = None,
+        transports: Sequence[chatclient.Transport | str] = chatclient.LADDER,
     ) -> None:
         self.name = name or user
         self.user = user
-        self.client = Client(urls, token, timeout=timeout, timing=timing)
+        self.client = Client(urls, token, timeout=timeout, timing=timing, transports=transports)
         self.events: list[Event] = []
         self.ended: Ended | None = None
         self._log = log

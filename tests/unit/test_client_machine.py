@@ -57,7 +57,7 @@ class Bench:
 
 def opened(**options: bool | float) -> Bench:
     bench = Bench(**options)
-    bench.machine.start()
+    bench.machine.start(NOW)
     assert bench.said() == [Dial()]
     bench.machine.opened(bench.now, "token-1")
     return bench
@@ -106,7 +106,7 @@ def test_after_a_lost_connection_it_dials_again_after_a_jittered_while(code: int
     assert waits == [0.5, 1, 2, 4, 8, 15, 15]
 
 
-def test_a_welcome_makes_the_next_wait_short_again() -> None:
+def test_a_connection_that_lasts_makes_the_next_wait_short_again() -> None:
     bench = ready()
     for _ in range(5):
         bench.machine.closed(bench.now, None, "")
@@ -114,6 +114,7 @@ def test_a_welcome_makes_the_next_wait_short_again() -> None:
     bench.said()
     bench.machine.opened(bench.now, "token")
     bench.welcome()
+    bench.at(bench.now - NOW + 10)
     bench.machine.closed(bench.now, None, "")
     assert bench.machine.deadline == bench.now + 0.5
 

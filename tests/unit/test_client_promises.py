@@ -34,7 +34,7 @@ class Person:
         self.session: Session | None = None
         self.now = 0.0
         self.waiting: dict[str, StoredCommand] = {}
-        self.machine.start()
+        self.machine.start(self.now)
         self.work()
 
     def work(self) -> None:
