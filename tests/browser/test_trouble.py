@@ -5,7 +5,8 @@ import re
 from playwright.async_api import expect
 
 from chatnode.local.cluster import LocalCluster
-from tests.browser.centre import Cable, Centre
+from tests.browser.cable import Cable
+from tests.browser.centre import Centre
 from tests.browser.people import Crowd
 
 

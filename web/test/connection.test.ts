@@ -44,7 +44,8 @@ describe("connecting", () => {
     const world = new World();
     world.act({ type: "started", entries: [] });
     world.open();
-    const effects = world.act({ type: "timerFired", name: "greeting" });
+    world.now += 10_000;
+    const effects = world.act({ type: "timerFired", name: "ladder" });
     expect(effects).toContainEqual({ do: "close", number: 1 });
     expect(phase(world)).toBe("waiting");
   });
@@ -55,7 +56,7 @@ describe("connecting", () => {
     world.close(1006);
     world.act({ type: "connectNow" });
     const before = world.state;
-    world.act({ type: "socketClosed", number: earlier, code: 1006 });
+    world.act({ type: "lineClosed", number: earlier, end: {} });
     world.act({ type: "frameArrived", number: earlier, frame: event("message", 101, { text: "?" }) });
     expect(world.state).toBe(before);
   });
@@ -66,9 +67,10 @@ describe("a lost connection", () => {
     const world = World.following();
     world.close(code);
     expect(phase(world)).toBe("waiting");
-    expect(world.timers()).toContainEqual(["retry", 500]);
+    expect(world.timers().at(-1)).toEqual(["ladder", 500]);
     expect(world.state.connection.retryAt).toBe(START + 500);
-    world.ring("retry");
+    world.now += 500;
+    world.ring("ladder");
     expect(phase(world)).toBe("connecting");
   });
 
@@ -76,19 +78,20 @@ describe("a lost connection", () => {
     const world = World.following();
     const waits: (number | undefined)[] = [];
     for (let n = 0; n < 4; n += 1) {
-      world.close(1006);
-      waits.push(world.timers().findLast(([name]) => name === "retry")?.[1]);
-      world.ring("retry");
+      world.close(4005);
+      waits.push(world.timers().at(-1)?.[1]);
+      world.now = world.state.connection.retryAt;
+      world.ring("ladder");
     }
     expect(waits).toEqual([500, 1000, 2000, 4000]);
     world.welcome();
     world.now += 60_000;
     world.close(1006);
-    expect(world.timers().at(-1)).toEqual(["retry", 500]);
+    expect(world.timers().at(-1)).toEqual(["ladder", 500]);
   });
 
   it("is made again at once when the network is back, the page is shown, or the person asks", () => {
-    for (const type of ["reachable", "connectNow"] as const) {
+    for (const type of ["online", "shown", "connectNow"] as const) {
       const world = World.following();
       world.close(1006);
       world.act({ type });
@@ -100,7 +103,7 @@ describe("a lost connection", () => {
     const world = World.following();
     world.close(code);
     expect(phase(world)).toBe("stopped");
-    world.act({ type: "reachable" });
+    world.act({ type: "online" });
     expect(phase(world)).toBe("stopped");
     world.act({ type: "connectNow" });
     expect(phase(world)).toBe("connecting");
@@ -123,11 +126,12 @@ describe("a node that goes away", () => {
   it("is left after the time that it named, with cursors and without backoff", () => {
     const world = World.following();
     world.hear({ type: "reconnect", after_ms: 700, reason: "drain" });
-    expect(world.timers()).toContainEqual(["moving", 700]);
+    expect(world.timers()).toContainEqual(["ladder", 700]);
     expect(phase(world)).toBe("connected");
-    const effects = world.act({ type: "timerFired", name: "moving" });
+    world.now += 700;
+    const effects = world.act({ type: "timerFired", name: "ladder" });
     expect(effects).toContainEqual({ do: "close", number: 1 });
-    expect(effects).toContainEqual({ do: "open", number: 2 });
+    expect(effects).toContainEqual({ do: "open", number: 2, transport: "websocket" });
     expect(world.open()).toMatchObject([{ type: "connect", cursors: { [ROOM]: "1-100-0" } }]);
   });
 });
@@ -160,7 +164,7 @@ describe("heartbeat", () => {
 
   it("is asked for at once when the network may have gone", () => {
     const world = World.following();
-    world.act({ type: "doubted" });
+    world.act({ type: "offline" });
     expect(world.frames("ping")).toHaveLength(1);
     expect(world.timers()).toContainEqual(["pong", 4_000]);
   });

@@ -101,7 +101,7 @@ class Simulation {
   private lose(): void {
     if (!this.open) return;
     this.drop();
-    this.act({ type: "socketClosed", number: this.state.connection.number, code: 1006 });
+    this.act({ type: "lineClosed", number: this.state.connection.number, end: {} });
   }
 
   /** The page is loaded again: only what is durable is left. */
@@ -134,7 +134,7 @@ class Simulation {
       this.opening = false;
       this.open = true;
       this.node.connect();
-      this.act({ type: "socketOpened", number: this.state.connection.number });
+      this.act({ type: "lineOpened", number: this.state.connection.number });
       return;
     }
     const frame = this.incoming.shift();
@@ -165,11 +165,13 @@ class Simulation {
   private perform(effect: Effect): void {
     switch (effect.do) {
       case "open":
+        // What is tried beside the connection never answers here.
+        if (effect.number !== this.state.connection.number) break;
         this.drop();
         this.opening = true;
         break;
       case "close":
-        this.drop();
+        if (effect.number === this.state.connection.number) this.drop();
         break;
       case "send":
         if (this.open) this.incoming.push(effect.frame);

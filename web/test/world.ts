@@ -36,7 +36,7 @@ export class World {
   }
 
   open(): readonly CommandFrame[] {
-    return sent(this.act({ type: "socketOpened", number: this.state.connection.number }));
+    return sent(this.act({ type: "lineOpened", number: this.state.connection.number }));
   }
 
   welcome(): readonly CommandFrame[] {
@@ -59,7 +59,8 @@ export class World {
   }
 
   close(code: number): readonly Effect[] {
-    return this.act({ type: "socketClosed", number: this.state.connection.number, code });
+    const end = code === 1006 ? {} : { code };
+    return this.act({ type: "lineClosed", number: this.state.connection.number, end });
   }
 
   /** Signed in, connected, the room listed and followed with this page. */

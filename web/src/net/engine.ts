@@ -1,15 +1,21 @@
 /** Runs the reducer in a browser: keeps the state, carries out effects, reports what happens as actions. */
 
+import type { ServerFrame } from "../protocol/events";
 import { idSource } from "../protocol/ids";
 import type { Action, Effect, TimerName } from "../state/actions";
 import type { Env } from "../state/env";
+import type { End, Transport } from "../state/ladder";
 import type { State } from "../state/model";
 import { initialState } from "../state/model";
 import { reduce } from "../state/reducer";
 import type { Credentials } from "./http";
 import { HttpFailure, listMembers, listRooms } from "./http";
 import type { OutboxStore } from "./outbox-store";
-import { Socket, socketAddress } from "./socket";
+import type { Ears, Line } from "./lines/line";
+import { Poll } from "./lines/poll";
+import { Socket, socketAddress } from "./lines/socket";
+import { Stream } from "./lines/stream";
+import { rememberTransport, rememberedTransport } from "./session";
 
 export type LeaveReason = Extract<Effect, { do: "leave" }>["because"];
 
@@ -28,7 +34,8 @@ export class Engine {
   private readonly timers = new Map<TimerName, ReturnType<typeof setTimeout>>();
   private readonly away = new AbortController();
   private readonly makeId = idSource((bytes) => crypto.getRandomValues(bytes));
-  private socket: Socket | null = null;
+  /** Open connections by number: the current one, and for a moment one beside it. */
+  private readonly lines = new Map<number, Line>();
   private listing = false;
   private listAgain = false;
   /** Rooms whose members are asked for, and those of them that wait for their turn. */
@@ -48,14 +55,16 @@ export class Engine {
     const entries = await this.world.outbox.load();
     if (this.away.signal.aborted) return;
     this.listen();
-    this.dispatch({ type: "started", entries });
+    const remembered = rememberedTransport(Date.now());
+    this.dispatch({ type: "started", entries, ...(remembered && { remembered }) });
+    if (!navigator.onLine) this.dispatch({ type: "offline" });
   }
 
   /** Ends everything; the engine is not used again. */
   stop(): void {
     this.away.abort();
-    this.socket?.close();
-    this.socket = null;
+    for (const line of this.lines.values()) line.close();
+    this.lines.clear();
     for (const timer of this.timers.values()) clearTimeout(timer);
     this.timers.clear();
     this.listeners.clear();
@@ -83,12 +92,12 @@ export class Engine {
 
   private listen(): void {
     const { signal } = this.away;
-    window.addEventListener("online", () => { this.dispatch({ type: "reachable" }); }, { signal });
-    window.addEventListener("offline", () => { this.dispatch({ type: "doubted" }); }, { signal });
+    window.addEventListener("online", () => { this.dispatch({ type: "online" }); }, { signal });
+    window.addEventListener("offline", () => { this.dispatch({ type: "offline" }); }, { signal });
     document.addEventListener(
       "visibilitychange",
       () => {
-        if (document.visibilityState === "visible") this.dispatch({ type: "reachable" });
+        if (document.visibilityState === "visible") this.dispatch({ type: "shown" });
       },
       { signal },
     );
@@ -97,14 +106,17 @@ export class Engine {
   private perform(effect: Effect): void {
     switch (effect.do) {
       case "open":
-        this.open(effect.number);
+        this.open(effect.number, effect.transport);
         break;
       case "close":
-        this.socket?.close();
-        this.socket = null;
+        this.lines.get(effect.number)?.close();
+        this.lines.delete(effect.number);
         break;
       case "send":
-        this.socket?.send(effect.frame);
+        this.lines.get(effect.number)?.send(effect.frame);
+        break;
+      case "remember":
+        rememberTransport(effect.transport, Date.now());
         break;
       case "start":
         clearTimeout(this.timers.get(effect.timer));
@@ -142,13 +154,13 @@ export class Engine {
     }
   }
 
-  private open(number: number): void {
-    this.socket?.close();
-    this.socket = new Socket(socketAddress(location), {
-      opened: () => { this.dispatch({ type: "socketOpened", number }); },
-      frame: (frame) => { this.dispatch({ type: "frameArrived", number, frame }); },
-      closed: (code) => { this.dispatch({ type: "socketClosed", number, code }); },
-    });
+  private open(number: number, transport: Transport): void {
+    const ears = {
+      opened: () => { this.dispatch({ type: "lineOpened", number }); },
+      frame: (frame: ServerFrame) => { this.dispatch({ type: "frameArrived", number, frame }); },
+      closed: (end: End) => { this.dispatch({ type: "lineClosed", number, end }); },
+    };
+    this.lines.set(number, lineOf(transport, ears));
   }
 
   private ring(name: TimerName): void {
@@ -203,6 +215,17 @@ export class Engine {
       if (!(error instanceof HttpFailure)) throw error;
       this.dispatch({ type: "tokenFailed", refused: error.refused });
     }
+  }
+}
+
+function lineOf(transport: Transport, ears: Ears): Line {
+  switch (transport) {
+    case "websocket":
+      return new Socket(socketAddress(location), ears);
+    case "sse":
+      return new Stream(ears);
+    case "poll":
+      return new Poll(ears);
   }
 }
 

@@ -1,5 +1,8 @@
 /** Who is signed in in this window (two windows can be two people), and what the browser remembers of preferences. */
 
+import type { Remembered } from "../state/actions";
+import type { Transport } from "../state/ladder";
+import { LADDER } from "../state/ladder";
 import type { Credentials } from "./http";
 
 const CREDENTIALS = "chat.credentials";
@@ -27,4 +30,18 @@ export function savedDraft(user: string, room: string): string {
 export function saveDraft(user: string, room: string, text: string): void {
   if (text === "") sessionStorage.removeItem(draftKey(user, room));
   else sessionStorage.setItem(draftKey(user, room), text);
+}
+
+const TRANSPORT = "chat.transport";
+
+/** The transport that was open last in this browser, in whichever window. */
+export function rememberedTransport(now: number): Remembered | null {
+  const [name, since] = (localStorage.getItem(TRANSPORT) ?? "").split(" ");
+  const transport = LADDER.find((each) => each === name);
+  const age = now - Number(since);
+  return transport === undefined || !(age >= 0) ? null : { transport, age };
+}
+
+export function rememberTransport(transport: Transport, now: number): void {
+  localStorage.setItem(TRANSPORT, `${transport} ${now}`);
 }

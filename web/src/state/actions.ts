@@ -2,6 +2,7 @@
 
 import type { ServerFrame } from "../protocol/events";
 import type { CommandFrame, Position } from "../protocol/frames";
+import type { End, Transport } from "./ladder";
 import type { Entry, Member, Token } from "./model";
 
 /** One line of `GET /v1/rooms`. */
@@ -21,11 +22,10 @@ export interface ListedRoom {
 
 /** Named timers: starting one again replaces it. */
 export type TimerName =
-  | "retry"
-  | "greeting"
+  | "ladder"
   | "heartbeat"
   | "pong"
-  | "moving"
+  | "rise"
   | "token"
   | "list"
   | `outbox ${string}`
@@ -35,11 +35,17 @@ export type TimerName =
   | `typing ${string}`;
 
 
+/** The transport that was open last, and for how long that is past. */
+export interface Remembered {
+  readonly transport: Transport;
+  readonly age: number;
+}
+
 export type Action =
-  | { readonly type: "started"; readonly entries: readonly Entry[] }
-  | { readonly type: "socketOpened"; readonly number: number }
+  | { readonly type: "started"; readonly entries: readonly Entry[]; readonly remembered?: Remembered }
+  | { readonly type: "lineOpened"; readonly number: number }
   | { readonly type: "frameArrived"; readonly number: number; readonly frame: ServerFrame }
-  | { readonly type: "socketClosed"; readonly number: number; readonly code: number }
+  | { readonly type: "lineClosed"; readonly number: number; readonly end: End }
   | { readonly type: "timerFired"; readonly name: TimerName }
   | { readonly type: "roomsListed"; readonly rooms: readonly ListedRoom[] }
   | { readonly type: "listFailed" }
@@ -59,18 +65,20 @@ export type Action =
   | { readonly type: "seen"; readonly room: string }
   | { readonly type: "historyWanted"; readonly room: string }
   | { readonly type: "quoteWanted"; readonly room: string; readonly at: Position }
-  /** The network or the page came back: worth trying at once. */
-  | { readonly type: "reachable" }
-  /** The network may be gone. */
-  | { readonly type: "doubted" }
+  /** What the device says of its network, and that somebody looks at the page. */
+  | { readonly type: "online" }
+  | { readonly type: "offline" }
+  | { readonly type: "shown" }
   | { readonly type: "connectNow" };
 
 export type Effect =
-  | { readonly do: "open"; readonly number: number }
+  /** Begin a connection; several may be open, each with its number. */
+  | { readonly do: "open"; readonly number: number; readonly transport: Transport }
   | { readonly do: "close"; readonly number: number }
   | { readonly do: "send"; readonly number: number; readonly frame: CommandFrame }
   | { readonly do: "start"; readonly timer: TimerName; readonly after: number }
   | { readonly do: "cancel"; readonly timer: TimerName }
+  | { readonly do: "remember"; readonly transport: Transport }
   | { readonly do: "listRooms" }
   | { readonly do: "listMembers"; readonly room: string }
   | { readonly do: "renewToken" }

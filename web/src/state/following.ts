@@ -5,6 +5,7 @@ import type { StoredEvent } from "../protocol/events";
 import type { Message, Receipt, Refusal } from "../protocol/frames";
 import type { Folded } from "./fold";
 import { amend, foldEvent, indexOf, mergePage } from "./fold";
+import { transportOf } from "./ladder";
 import type { Room } from "./model";
 import { settle, settleOwn, settlePage } from "./outbox";
 import { activityOf } from "./select";
@@ -23,12 +24,14 @@ const RETRY_MS = 2_000;
 
 /** Asks for the next rooms that are wanted: the open one first, then by activity. */
 export function followMore(turn: Turn): void {
-  if (!turn.connected) return;
+  if (!turn.connected || turn.state.connection.risen !== null) return;
   const asked = Object.values(turn.state.questions).filter((question) => question.about === "subscribe").length;
   const wanted = Object.values(turn.state.rooms).filter((room) => room.following === "wanted");
   const first = (room: Room): number => (room.id === turn.state.open ? Infinity : activityOf(room));
   wanted.sort((a, b) => first(b) - first(a));
-  for (const room of wanted.slice(0, Math.max(0, ASKED - asked))) subscribe(turn, room);
+  // Without a socket, each batch of rooms begins another request.
+  const most = transportOf(turn.state.connection.ladder) === "websocket" ? ASKED : FOLLOWED;
+  for (const room of wanted.slice(0, Math.max(0, most - asked))) subscribe(turn, room);
 }
 
 function subscribe(turn: Turn, room: Room): void {

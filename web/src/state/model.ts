@@ -2,8 +2,10 @@
 
 import type { AmendEvent } from "../protocol/events";
 import type { ErrorCode } from "../protocol/codes";
-import type { Message, Position, RoomKind, StoredCommand } from "../protocol/frames";
+import type { Message, Position, RoomKind, StoredCommand, Welcome } from "../protocol/frames";
 import type { Timeline } from "./fold";
+import type { Ladder } from "./ladder";
+import { newLadder } from "./ladder";
 
 export interface Person {
   readonly user: string;
@@ -20,19 +22,28 @@ export type Phase = "idle" | "connecting" | "connected" | "waiting" | "stopped";
 
 export interface Connection {
   readonly phase: Phase;
-  /** Number of the current socket; what older ones still say is not heard. */
+  /** How it is made, and what is tried next. */
+  readonly ladder: Ladder;
+  /** Number of the current connection; what older ones still say is not heard. */
   readonly number: number;
-  /** The socket is open and `connect` was sent. */
+  /** Number of a better one that is tried beside it. */
+  readonly probe: number | null;
+  /** The probe was welcomed; it takes over once no command is under way on the current one. */
+  readonly risen: Welcome | null;
+  /** The last number that was given away. */
+  readonly numbers: number;
+  /** It is open and `connect` was sent. */
   readonly greeted: boolean;
-  /** Failed attempts in a row. */
+  /** Attempts since the last welcome. */
   readonly attempt: number;
   readonly retryAt: number;
-  readonly since: number;
   readonly node: string;
   readonly heartbeat: number;
   readonly textBytes: number;
-  /** A new token has been asked for, because the last one was refused. */
+  /** The last attempt was refused for its token: a second time in a row is final. */
   readonly renewing: boolean;
+  /** The token is not to be used again; a new one has been asked for. */
+  readonly stale: boolean;
 }
 
 /** What an id that waits for its reply was for. */
@@ -136,15 +147,19 @@ export function initialState(me: Person, token: Token): State {
     token,
     connection: {
       phase: "idle",
+      ladder: newLadder(),
       number: 0,
+      probe: null,
+      risen: null,
+      numbers: 0,
       greeted: false,
       attempt: 0,
       retryAt: 0,
-      since: 0,
       node: "",
       heartbeat: 25_000,
       textBytes: 16 * 1024,
       renewing: false,
+      stale: false,
     },
     list: "loading",
     rooms: {},

@@ -59,7 +59,8 @@ export function pumpAll(turn: Turn): void {
 
 export function pump(turn: Turn, roomId: string): void {
   const room = turn.room(roomId);
-  if (room === null || !turn.connected || room.paused) return;
+  const rising = turn.state.connection.risen !== null;
+  if (room === null || !turn.connected || room.paused || rising) return;
   const waiting = room.outbox.filter((entry) => entry.stage !== "failed" && entry.stage !== "sent");
   const flying = waiting.filter((entry) => entry.stage === "flying").length;
   // A head that has to go again waits until the replies to those after it are in.

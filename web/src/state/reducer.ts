@@ -22,16 +22,16 @@ function apply(turn: Turn, action: Action): void {
   switch (action.type) {
     case "started":
       turn.set({ restored: action.entries });
-      connection.open(turn);
+      connection.start(turn, action.remembered ?? null);
       break;
-    case "socketOpened":
-      if (isCurrent(turn, action.number)) connection.greet(turn);
+    case "lineOpened":
+      if (isHeard(turn, action.number)) connection.greet(turn, action.number);
       break;
     case "frameArrived":
-      if (isCurrent(turn, action.number)) receive(turn, action.frame);
+      if (isHeard(turn, action.number)) receive(turn, action.number, action.frame);
       break;
-    case "socketClosed":
-      if (isCurrent(turn, action.number)) connection.closed(turn, action.code);
+    case "lineClosed":
+      if (isHeard(turn, action.number)) connection.closed(turn, action.number, action.end);
       break;
     case "timerFired":
       ring(turn, action.name);
@@ -98,40 +98,39 @@ function apply(turn: Turn, action: Action): void {
     case "quoteWanted":
       history.wantQuote(turn, action.room, action.at);
       break;
-    case "reachable":
-      if (turn.state.connection.phase === "waiting") connection.open(turn);
-      else connection.probe(turn, connection.PROBE_MS);
+    case "online":
+      connection.online(turn);
       break;
-    case "doubted":
-      connection.probe(turn, connection.PROBE_MS);
+    case "offline":
+      connection.offline(turn);
+      break;
+    case "shown":
+      connection.shown(turn);
       break;
     case "connectNow":
-      if (turn.state.connection.phase === "waiting" || turn.state.connection.phase === "stopped") connection.open(turn);
+      connection.insist(turn);
       break;
   }
 }
 
-function isCurrent(turn: Turn, number: number): boolean {
-  const { phase, number: current } = turn.state.connection;
-  return number === current && (phase === "connecting" || phase === "connected");
+function isHeard(turn: Turn, number: number): boolean {
+  const { phase, number: current, probe } = turn.state.connection;
+  return number === probe || (number === current && (phase === "connecting" || phase === "connected"));
 }
 
 function ring(turn: Turn, name: TimerName): void {
   switch (name) {
-    case "retry":
-      if (turn.state.connection.phase === "waiting") connection.open(turn);
+    case "ladder":
+      connection.ticked(turn);
       return;
-    case "greeting":
-      if (turn.state.connection.phase === "connecting") connection.giveUp(turn);
+    case "rise":
+      connection.rise(turn, "now");
       return;
     case "heartbeat":
       connection.beat(turn);
       return;
     case "pong":
-      if (turn.connected) connection.giveUp(turn);
-      return;
-    case "moving":
-      if (turn.connected) connection.moveNow(turn);
+      connection.silent(turn);
       return;
     case "token":
       connection.tokenDue(turn);
@@ -165,19 +164,21 @@ function ringRoom(turn: Turn, name: Extract<TimerName, `${string} ${string}`>): 
   }
 }
 
-function receive(turn: Turn, frame: ServerFrame): void {
+function receive(turn: Turn, number: number, frame: ServerFrame): void {
   switch (frame.type) {
     case "welcome":
-      connection.welcome(turn, frame);
+      connection.welcome(turn, number, frame);
       return;
     case "ack":
       acknowledge(turn, frame);
+      connection.rise(turn, "idle");
       return;
     case "error":
       refuse(turn, frame);
+      connection.rise(turn, "idle");
       return;
     case "reconnect":
-      connection.moveLater(turn, frame);
+      connection.moveLater(turn, number, frame);
       return;
     case "event":
       break;

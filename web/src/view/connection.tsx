@@ -1,5 +1,6 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { transportOf } from "../state/ladder";
 import type { Connection } from "../state/model";
 import { useDispatch, useSpeech } from "./context";
 import type { Dictionary } from "../i18n/dictionary";
@@ -23,7 +24,7 @@ export function ConnectionState({ connection }: { readonly connection: Connectio
   const { words } = useSpeech();
   const node = connection.phase === "connected" ? words.servedBy(connection.node) : undefined;
   return (
-    <p class={`connection ${connection.phase}`} role="status" title={node} data-phase={connection.phase} data-node={connection.node}>
+    <p class={`connection ${connection.phase}`} role="status" title={node} data-phase={connection.phase} data-node={connection.node} data-transport={transportOf(connection.ladder)}>
       <span class="dot" aria-hidden="true" />
       <span class="label">{label(words, connection)}</span>
     </p>

@@ -1,27 +1,24 @@
-/** A WebSocket carries frames; what they mean is decided elsewhere. */
+import { decodeFrame, MalformedFrame } from "../../protocol/decode";
+import type { ServerFrame } from "../../protocol/events";
+import type { CommandFrame } from "../../protocol/frames";
+import type { Ears, Line } from "./line";
 
-import { decodeFrame, MalformedFrame } from "../protocol/decode";
-import type { ServerFrame } from "../protocol/events";
-import type { CommandFrame } from "../protocol/frames";
+/** Close codes that stand for "there was none" (RFC 6455, 7.1.5). */
+const NONE = [1005, 1006];
 
-export interface SocketEars {
-  readonly opened: () => void;
-  readonly frame: (frame: ServerFrame) => void;
-  readonly closed: (code: number) => void;
-}
-
-export class Socket {
+/** A line over one WebSocket. */
+export class Socket implements Line {
   private readonly socket: WebSocket;
   private readonly silence = new AbortController();
 
-  constructor(address: string, ears: SocketEars) {
+  constructor(address: string, ears: Ears) {
     this.socket = new WebSocket(address, "chat.v1");
     const { signal } = this.silence;
     this.socket.addEventListener("open", ears.opened, { signal });
     this.socket.addEventListener(
       "close",
-      (event) => {
-        ears.closed(event.code);
+      ({ code }) => {
+        ears.closed(NONE.includes(code) ? {} : { code });
       },
       { signal },
     );
@@ -32,7 +29,7 @@ export class Socket {
         if (frame === "malformed") {
           // What was lost is not known, so the room's cursor is the only way back.
           this.close();
-          ears.closed(1002);
+          ears.closed({});
         } else if (frame !== null) ears.frame(frame);
       },
       { signal },
@@ -43,7 +40,6 @@ export class Socket {
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(frame));
   }
 
-  /** After this nothing is heard from the socket any more. */
   close(): void {
     this.silence.abort();
     this.socket.close(1000);

@@ -1,0 +1,95 @@
+import { decodeFrame, MalformedFrame } from "../../protocol/decode";
+import type { CommandFrame } from "../../protocol/frames";
+import type { Places } from "../../protocol/relay";
+import { Relay } from "../../protocol/relay";
+import type { End } from "../../state/ladder";
+import { ask, endOf, jsonOf, posted } from "./answer";
+import type { Ears, Line } from "./line";
+import { Posting } from "./posting";
+
+/** A poll is answered within 25 s; the rest is for catching up and for the way. */
+const DEADLINE_MS = 40_000;
+
+interface Polled {
+  readonly frames: readonly unknown[];
+  readonly cursors: Places;
+}
+
+/** A line that hears by `POST /v1/poll`, one after the other, and speaks by POST. */
+export class Poll implements Line {
+  private readonly over = new AbortController();
+  private readonly relay = new Relay();
+  private readonly posting: Posting;
+  private turn = new AbortController();
+  private due = false;
+
+  constructor(private readonly ears: Ears) {
+    const said = {
+      token: () => this.relay.token,
+      frame: ears.frame,
+      refused: (end: End) => { this.end(end); },
+    };
+    this.posting = new Posting(said, this.over.signal);
+    queueMicrotask(() => {
+      if (!this.over.signal.aborted) ears.opened();
+    });
+  }
+
+  send(frame: CommandFrame): void {
+    if (this.over.signal.aborted) return;
+    if (!this.relay.takes(frame)) this.posting.send(frame);
+    else if (!this.due) {
+      this.due = true;
+      queueMicrotask(() => {
+        this.due = false;
+        void this.listen();
+      });
+    }
+  }
+
+  close(): void {
+    this.over.abort();
+  }
+
+  private end(end: End): void {
+    if (this.over.signal.aborted) return;
+    this.over.abort();
+    this.ears.closed(end);
+  }
+
+  /** Polls until the line ends or other rooms are to be followed; a poll that is given up has lost nothing. */
+  private async listen(): Promise<void> {
+    this.turn.abort();
+    const mine = new AbortController();
+    this.turn = mine;
+    const given = AbortSignal.any([this.over.signal, mine.signal]);
+    const isOver = (): boolean => given.aborted;
+    for (let welcome = true; !isOver(); welcome = false) {
+      const signal = AbortSignal.any([given, AbortSignal.timeout(DEADLINE_MS)]);
+      const body = { cursors: this.relay.following, ...(welcome ? { welcome } : {}) };
+      const response = await ask("/v1/poll", this.relay.token, posted(body, signal));
+      const answer = response?.ok === true ? await jsonOf(response) : null;
+      if (isOver()) return;
+      if (answer === null || !this.hear(answer as Polled)) {
+        const end = response === null || response.ok ? {} : await endOf(response);
+        if (!isOver()) this.end(end);
+        return;
+      }
+    }
+  }
+
+  private hear({ frames, cursors }: Polled): boolean {
+    try {
+      for (const each of frames) {
+        const frame = decodeFrame(JSON.stringify(each));
+        if (frame === null) continue;
+        for (const heard of this.relay.heard(frame)) this.ears.frame(heard);
+      }
+    } catch (error) {
+      if (error instanceof MalformedFrame) return false;
+      throw error;
+    }
+    this.relay.moved(cursors);
+    return true;
+  }
+}

@@ -1,0 +1,97 @@
+/** Commands by `POST /v1/commands`: per room one request at a time, so that order holds; each command gets one reply. */
+
+import { decodeFrame, MalformedFrame } from "../../protocol/decode";
+import type { ServerFrame } from "../../protocol/events";
+import type { CommandFrame } from "../../protocol/frames";
+import type { End } from "../../state/ladder";
+import { ask, endOf, jsonOf, posted } from "./answer";
+
+const DEADLINE_MS = 15_000;
+/** As many commands as one request may carry. */
+const TOGETHER = 32;
+
+interface Ears {
+  readonly token: () => string;
+  readonly frame: (frame: ServerFrame) => void;
+  readonly refused: (end: End) => void;
+}
+
+interface Lane {
+  readonly waiting: CommandFrame[];
+  posting: boolean;
+}
+
+export class Posting {
+  private readonly lanes = new Map<string, Lane>();
+
+  constructor(
+    private readonly ears: Ears,
+    private readonly over: AbortSignal,
+  ) {}
+
+  send(frame: CommandFrame): void {
+    const room = "room" in frame ? frame.room : "";
+    const lane = this.lanes.get(room) ?? { waiting: [], posting: false };
+    this.lanes.set(room, lane);
+    lane.waiting.push(frame);
+    if (!lane.posting) void this.post(room, lane);
+  }
+
+  private isOver(): boolean {
+    return this.over.aborted;
+  }
+
+  private async post(room: string, lane: Lane): Promise<void> {
+    lane.posting = true;
+    // What is said in the same turn goes together.
+    await Promise.resolve();
+    while (lane.waiting.length > 0 && !this.isOver()) await this.exchange(lane.waiting.splice(0, TOGETHER));
+    lane.posting = false;
+    this.lanes.delete(room);
+  }
+
+  private async exchange(frames: readonly CommandFrame[]): Promise<void> {
+    const signal = AbortSignal.any([this.over, AbortSignal.timeout(DEADLINE_MS)]);
+    const response = await ask("/v1/commands", this.ears.token(), posted(frames, signal));
+    if (this.isOver()) return;
+    if (response?.ok === true) {
+      const replies = await jsonOf(response);
+      this.tell(frames, Array.isArray(replies) ? replies : []);
+      return;
+    }
+    const end = response === null ? {} : await endOf(response);
+    if (this.isOver()) return;
+    if (end.status === 401) this.ears.refused(end);
+    else this.excuse(frames, end);
+  }
+
+  private tell(frames: readonly CommandFrame[], replies: readonly unknown[]): void {
+    const answered = new Set<string>();
+    for (const reply of replies) {
+      const frame = decoded(reply);
+      if (frame === null) continue;
+      if ((frame.type === "ack" || frame.type === "error") && frame.id !== undefined) answered.add(frame.id);
+      this.ears.frame(frame);
+    }
+    this.excuse(frames.filter(({ id }) => !answered.has(id)), {});
+  }
+
+  /** No answer, or none to these: to be sent again. A ping that nobody answers is told by its silence. */
+  private excuse(frames: readonly CommandFrame[], { status, retryAfter }: End): void {
+    const code = status === 429 ? "rate_limited" : "unavailable";
+    const again = retryAfter === undefined ? {} : { retry_after: retryAfter / 1000 };
+    for (const { id, type } of frames) {
+      if (type === "ping" && status === undefined) continue;
+      this.ears.frame({ type: "error", id, code, message: "the request was not answered", retryable: true, ...again });
+    }
+  }
+}
+
+function decoded(reply: unknown): ServerFrame | null {
+  try {
+    return decodeFrame(JSON.stringify(reply));
+  } catch (error) {
+    if (error instanceof MalformedFrame) return null;
+    throw error;
+  }
+}
