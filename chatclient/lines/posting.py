@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -25,6 +25,15 @@ REQUESTS_MAX: Final = 8
 LOST_MAX: Final = 3
 """Requests without an answer, one after the other, until the whole line is given up."""
 
+
+class _Outline(msgspec.Struct):
+    retryable: bool = False
+
+
+_OUTLINES: Final = msgspec.json.Decoder(_Outline)
+_BEHIND: Final = Error(
+    code=ErrorCode.OUT_OF_ORDER, message="a command before this one has to come again", retryable=True
+)
 _REPLIES: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -44,7 +53,7 @@ class Posting:
 
     def put(self, command: Command) -> None:
         if not isinstance(command, StoredCommand):
-            self._begin(self._post([command]))
+            self._begin(self._ask(command))
         elif command.room in self._rooms:
             self._rooms[command.room].append(command)
         else:
@@ -75,12 +84,24 @@ class Posting:
         # What the client says in the same turn goes in the same request.
         await asyncio.sleep(0)
         while waiting:
-            await self._post([waiting.popleft() for _ in range(min(COMMANDS_MAX, len(waiting)))])
+            commands = [waiting.popleft() for _ in range(min(COMMANDS_MAX, len(waiting)))]
+            async with self._slots:
+                replies = await self._replies(commands)
+            if len(replies) < len(commands):
+                return  # the line is over
+            failed = [reply for reply in replies if _comes_again(reply)]
+            if failed:
+                # Nodes keep the order within a request; across requests it is kept here: what waits has to wait for
+                # the failed command, and no ack may bring more before the client knows of the failure.
+                failed += _refused(waiting, _BEHIND)
+                waiting.clear()
+            for reply in failed + [reply for reply in replies if reply not in failed]:
+                self._hear(reply)
         del self._rooms[room]
 
-    async def _post(self, commands: Sequence[Command]) -> None:
+    async def _ask(self, command: Command) -> None:
         async with self._slots:
-            replies = await self._replies(commands)
+            replies = await self._replies([command])
         for reply in replies:
             self._hear(reply)
 
@@ -118,5 +139,9 @@ class Posting:
             self._over.set_result(Ending(end, reason))
 
 
-def _refused(commands: Sequence[Command], error: Error) -> list[bytes]:
+def _comes_again(reply: bytes) -> bool:
+    return _OUTLINES.decode(reply).retryable
+
+
+def _refused(commands: Iterable[Command], error: Error) -> list[bytes]:
     return [encode_frame(replace(error, id=command.id)) for command in commands]
