@@ -22,13 +22,16 @@ from chatnode.history.client import Mongo
 from chatnode.history.reader import MongoHistory
 from chatnode.history.receipts import MongoReceipts
 from chatnode.history.rights import MongoRights
+from chatnode.protocol.codec import encode_frame
 from chatnode.protocol.control import ControlEvent
 from chatnode.protocol.errors import CloseCode, ErrorCode
+from chatnode.protocol.events import WholeEvent
 from chatnode.protocol.sealing import PlainSealer
 from chatnode.rooms.catchup import CatchUp
 from chatnode.rooms.gate import Gate
 from chatnode.rooms.hub import Hub, HubReport, HubSettings
-from chatnode.rooms.ports import StreamMissing, Unavailable
+from chatnode.rooms.outage import HistoryOutage, WatchedHistory
+from chatnode.rooms.ports import HistoryAway, StreamMissing, Unavailable
 from chatnode.rooms.posting import Poster, PostReport
 from chatnode.rooms.presence import BEAT_S, PresenceBook
 from chatnode.rooms.receipts import Receipts
@@ -89,9 +92,10 @@ class Node:
         clock = host.timers.time
         sealer = PlainSealer()
         self.reader = DirectReader(client)
-        self.history = MongoHistory(mongo.database, sealer)
-        rights_reader = MongoRights(mongo.database)
-        self.rights = Rights(rights_reader)
+        outage = self._outage = HistoryOutage()
+        self.history = WatchedHistory(MongoHistory(mongo.database, sealer), outage)
+        self._rights_reader = MongoRights(mongo.database)
+        self.rights = Rights(self._rights_reader)
         self.epochs = Epochs(self.reader, self._epoch_raised)
         log = StreamRoomLog(self.reader)
         live = CoreLiveFeed(client)
@@ -113,7 +117,9 @@ class Node:
             tracing=tracing,
             cut_off=lambda: self.feed.suspended(),  # noqa: PLW0108  the feed is made further down
         )
-        self.catch_up = CatchUp(log=log, history=self.history, sealer=sealer, epoch_of=self.epochs.of, frame=frame_text)
+        self.catch_up = CatchUp(
+            log=log, history=self.history, sealer=sealer, epoch_of=self.epochs.of, frame=frame_text, outage=outage
+        )
         self.publisher = Publisher(
             client,
             batch_max=settings.batch_max,
@@ -129,7 +135,7 @@ class Node:
             self.reader,
             self.control,
             node=settings.node_id,
-            applied=rights_reader.control_applied,
+            applied=self._read_applied,
             deliver=self._control,
             projected=self.rights.projected,
             reread=self.rights.reload_all,
@@ -334,6 +340,23 @@ class Node:
         except StreamMissing as error:
             raise Unavailable(str(error)) from error
         await self.feed.reach(state.last, _HEAR_S)
+
+    async def _read_applied(self) -> int:
+        """Read each second, and so what tells whether MongoDB is there."""
+        try:
+            applied = await self._rights_reader.control_applied()
+        except HistoryAway:
+            if not self._outage.away:
+                logger.warning("MongoDB is away: pages are what the streams hold")
+            self._outage.began()
+            raise
+        if self._outage.away:
+            logger.warning("MongoDB is back")
+        for name in self._outage.ended():
+            room = self.hub.room(name)
+            if room is not None:
+                self.hub.pass_on(room, encode_frame(WholeEvent(room=name)))
+        return applied
 
     def _acked(self, seconds: float) -> None:
         self.metrics.acked.inc()

@@ -190,6 +190,35 @@ class DirectReader:
             await asyncio.sleep(0.05)
         raise AssertionError("unreachable")
 
+    async def newest(self, stream: str, subject: str, end: int, limit: int) -> tuple[int, list[Stored]]:
+        """The last messages of a subject up to ``end``, at most ``limit``, and the sequence after which they are all;
+        where there are more, at least half of ``limit``.
+
+        Where to begin is found by halving: a batched get tells how many messages wait behind what it gives (ADR-31).
+        """
+        low = (await self.state(stream)).first - 1
+        start = low
+        if await self._count(stream, subject, low) > limit:
+            start = high = end
+            while high - low > 1:
+                middle = (low + high) // 2
+                count = await self._count(stream, subject, middle)
+                if count > limit:
+                    low = middle
+                else:
+                    start = high = middle
+                    if count >= limit // 2:
+                        break
+        found = await self.upto(stream, subject, start, end, 2 * limit) if end > start else []
+        if found is None:
+            raise Unavailable(f"{subject} moves faster than its end can be read")
+        return start, found
+
+    async def _count(self, stream: str, subject: str, seq: int) -> int:
+        """Messages of a subject beyond ``seq``, as some replica has it."""
+        messages, pending = await self.after(stream, subject, seq, 1)
+        return len(messages) + pending
+
     async def _collect(self, message: Msg) -> None:
         collector = self._collectors.get(message.subject.rpartition(".")[2])
         if collector is None or collector.done.done():

@@ -25,7 +25,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
-from chatnode.rooms.ports import Unavailable
+from chatnode.rooms.ports import HistoryAway
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
@@ -70,7 +70,7 @@ class Mongo:
         )
 
     async def ping(self) -> None:
-        """Returns when the primary answers; :class:`Unavailable` when it does not."""
+        """Returns when the primary answers; :class:`HistoryAway` when it does not."""
         with reaching("ping"):
             await self.database.command("ping")
 
@@ -85,13 +85,13 @@ async def aggregate(collection: Collection, pipeline: Sequence[Mapping[str, obje
 
 @contextmanager
 def reaching(operation: str, seconds: float = READ_S) -> Iterator[None]:
-    """A deadline over everything inside; what says that MongoDB is away or too slow becomes :class:`Unavailable`."""
+    """A deadline over everything inside; what says that MongoDB is away or too slow becomes :class:`HistoryAway`."""
     try:
         with pymongo.timeout(seconds):
             yield
     except PyMongoError as error:
         if is_away(error):
-            raise Unavailable(f"MongoDB: {operation}: {_first_line(error)}") from error
+            raise HistoryAway(f"MongoDB: {operation}: {_first_line(error)}") from error
         raise
 
 

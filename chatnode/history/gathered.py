@@ -46,7 +46,7 @@ class Gathered(Generic[Key, Value]):
         batch.keys[key] = None
         async with self._reading:
             if batch.error is not None:
-                raise Unavailable(str(batch.error)) from batch.error
+                raise type(batch.error)(str(batch.error)) from batch.error
             if batch.found is None:
                 if self._next is batch:
                     self._next = _Batch()

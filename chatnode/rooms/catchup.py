@@ -1,12 +1,13 @@
 """What somebody who joins or comes back has to be given: history and tail as a page, or exactly the missed events.
 
 The writer's lag is never seen: a page is MongoDB's, plus the stream's tail beyond the watermark, folded by the same
-rules (ARCHITECTURE §3.6).
+rules (ARCHITECTURE §3.6). While MongoDB is away a page is what the stream alone holds, and says that it is partial.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -20,12 +21,17 @@ from chatnode.protocol.fold import Timeline
 from chatnode.protocol.frames import Message, Position
 from chatnode.protocol.sealing import Sealer
 from chatnode.rooms.copies import find_void, is_late
-from chatnode.rooms.ports import HistoryReader, Page, RoomLog, Stored, Unavailable
+from chatnode.rooms.outage import HistoryOutage
+from chatnode.rooms.ports import HistoryAway, HistoryReader, Page, RoomLog, Stored, Unavailable, Watermark
 from chatnode.rooms.render import cursor_of, event_of
 from chatnode.rooms.room import Room
 
 TAIL_MAX: Final = 5000
 """Events that the history writer may lag behind in one room before its pages cannot be answered."""
+_PARTIAL_EVENTS: Final = 400
+"""Last events that the newest page is made of while MongoDB is away; :data:`TAIL_MAX` for pages further back."""
+_HISTORY_S: Final = 5.0
+"""Longest that a page waits for MongoDB before the stream alone answers."""
 _KEPT_PAGES: Final = 128
 _KEPT_TEXT: Final = 32 * 1024
 """Characters of a page that is worth keeping: all kept pages together stay below some MiB."""
@@ -74,6 +80,13 @@ def _cut_around(messages: list[Message], around: Position, limit: int, page: Pag
     )
 
 
+class _Asked(NamedTuple):
+    before: Position | None = None
+    after: Position | None = None
+    around: Position | None = None
+    limit: int = limits.PAGE
+
+
 class NewestPages:
     """The newest page of each room as of one cursor, for the next who joins there. Pure, bounded.
 
@@ -106,7 +119,9 @@ class CatchUp:
         sealer: Sealer,
         epoch_of: Callable[[int], int],
         frame: Callable[[bytes], bytes],
+        outage: HistoryOutage | None = None,
     ) -> None:
+        self._outage = HistoryOutage() if outage is None else outage
         self._log = log
         self._history = history
         self._sealer = sealer
@@ -114,13 +129,17 @@ class CatchUp:
         self._frame = frame
         self._newest = NewestPages()
 
-    async def newest(self, room: str, limit: int, upto: Cursor) -> Page:
-        """The page of the room's last messages as of ``upto``, a cursor of the room as it is followed here."""
-        page = self._newest.find(room, limit, upto)
-        if page is None:
-            page = await self.page(room, limit=limit, upto=upto)
-            self._newest.keep(room, limit, upto, page)
-        return page
+    async def newest(self, room: Room, limit: int) -> tuple[Cursor, Page]:
+        """The page of the room's last messages as of the cursor that comes with it: where the room is followed here."""
+        upto = room.cursor
+        page = self._newest.find(room.name, limit, upto)
+        if page is None or (page.partial and not self._outage.away):
+            if room.headless:
+                page = await self._partial(room.name, _Asked(limit=limit), upto)
+            else:
+                page = await self.page(room.name, limit=limit, upto=upto)
+            self._newest.keep(room.name, limit, upto, page)
+        return upto, page
 
     async def page(
         self,
@@ -132,7 +151,8 @@ class CatchUp:
         limit: int = limits.PAGE,
         upto: Cursor | None = None,
     ) -> Page:
-        """A page of the room as of ``upto`` (None: as of now). :class:`Unavailable` where a source is away."""
+        """A page of the room as of ``upto`` (None: as of now); without MongoDB a partial one. :class:`Unavailable`
+        where NATS is away, and where a partial page could not tell what lies at ``after`` or ``around``."""
         partition = self._log.partition_of(room)
         epoch = self._epoch_of(partition)
         if upto is None:
@@ -141,11 +161,37 @@ class CatchUp:
             bound = Position(epoch, 2**53 - 1)
         else:
             end, bound = upto.seq, Position(upto.epoch, upto.seq)
-        written = await self._history.watermark(partition)
-        page = await self._history.page(room, before=before, after=after, around=around, limit=limit)
-        start = written.seq if written is not None and written.epoch == epoch else 0
-        tail = await self._tail(room, epoch, start, end) if end > start else []
-        return merge(page, tail, before=before, after=after, around=around, limit=limit, upto=bound)
+        asked = _Asked(before, after, around, limit)
+        try:
+            written, page = await self._kept(room, asked)
+            start = written.seq if written is not None and written.epoch == epoch else 0
+            tail = await self._tail(room, epoch, start, end) if end > start else []
+        except HistoryAway:
+            return await self._partial(room, asked, Cursor(epoch, end))
+        return merge(page, tail, **asked._asdict(), upto=bound)
+
+    async def _kept(self, room: str, asked: _Asked) -> tuple[Watermark | None, Page]:
+        """The watermark, read first, and MongoDB's page."""
+        try:
+            async with asyncio.timeout(_HISTORY_S):
+                written = await self._history.watermark(self._log.partition_of(room))
+                return written, await self._history.page(room, **asked._asdict())
+        except TimeoutError as error:
+            raise HistoryAway(f"MongoDB gave no page of {room} within {_HISTORY_S:g} s") from error
+
+    async def _partial(self, room: str, asked: _Asked, upto: Cursor) -> Page:
+        """What the stream holds. Nothing is missing inside of it, but for what may be a second copy of an older event:
+        that cannot be looked up now."""
+        known_from = asked.after or asked.around
+        most = TAIL_MAX if asked.before or known_from else _PARTIAL_EVENTS
+        start, stored = await self._log.newest(room, upto.seq, most) if upto.seq else (0, [])
+        if known_from is not None and known_from <= Position(upto.epoch, start):
+            raise Unavailable(f"MongoDB is away, and the stream holds nothing of {room} at that place any more")
+        events = self._events(stored, upto.epoch, 0, late=False)
+        bound = Position(upto.epoch, upto.seq)
+        page = merge(Page((), more_before=True), events, **asked._asdict(), upto=bound)
+        self._outage.gave_partial(room)
+        return Page(page.messages, more_before=True, more_after=page.more_after, partial=True)
 
     async def recover(self, room: Room, cursor: Cursor) -> list[bytes] | None:
         """Frames of everything in ``(cursor, room.last]``; None: it cannot be told, reload.
@@ -159,6 +205,12 @@ class CatchUp:
             return None
         if known and (frames := room.replay(cursor.seq)) is not None:
             return frames
+        try:
+            return await self._fetch(room, cursor, known=known is True)
+        except HistoryAway:
+            return None
+
+    async def _fetch(self, room: Room, cursor: Cursor, *, known: bool) -> list[bytes] | None:
         if not known and not await self._still_there(room, cursor):
             return None
         end = room.last
@@ -212,12 +264,15 @@ class CatchUp:
 
         return [event for event in events if not void(event)]
 
-    def _events(self, stored: list[Stored], epoch: int, prev: int) -> list[StoredEvent]:
+    def _events(self, stored: list[Stored], epoch: int, prev: int, *, late: bool = True) -> list[StoredEvent]:
+        """``late`` false: without those that may be second copies."""
         events: list[StoredEvent] = []
         for item in stored:
             try:
                 envelope = decode_envelope(item.data)
             except msgspec.DecodeError:
+                continue
+            if not late and is_late(envelope, item.ts):
                 continue
             events.append(event_of(envelope, epoch=epoch, seq=item.seq, prev=prev, sealer=self._sealer))
             prev = item.seq

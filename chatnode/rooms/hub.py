@@ -20,7 +20,7 @@ from chatnode.protocol.frames import Position
 from chatnode.protocol.sealing import Sealer
 from chatnode.rooms.chain import Verdict
 from chatnode.rooms.copies import find_void, is_late
-from chatnode.rooms.ports import HistoryReader, LiveFeed, LiveMessage, RoomLog, Stored, Unavailable
+from chatnode.rooms.ports import HistoryAway, HistoryReader, LiveFeed, LiveMessage, RoomLog, Stored, Unavailable
 from chatnode.rooms.render import cursor_of, event_of
 from chatnode.rooms.room import Follower, Phase, Room, TooFarBehind
 from chatnode.rooms.tasks import TaskOwner
@@ -110,6 +110,8 @@ class Hub:
         """The room, live: subscribed, and delivered up to the leader's last event. :class:`Unavailable` otherwise."""
         room = self._rooms.get(name)
         if room is not None:
+            if room.headless:
+                await self._find_head(room)
             return room
         opening = self._opening.get(name)
         if opening is None:
@@ -194,14 +196,13 @@ class Hub:
             if last is not None:
                 envelope = self._decode(room.name, last.data, last.seq)
                 cursor = Cursor(epoch, last.seq) if envelope is None else cursor_of(envelope, epoch, last.seq)
-            else:
-                head = await self._history.head(name)
-                if head is not None and head.epoch == epoch:
-                    cursor = head
+            room.begin(epoch, cursor)
+            if last is None:
+                room.headless = True
+                await self._find_head(room)
         except BaseException:
             await room.subscription.close()
             raise
-        room.begin(epoch, cursor)
         room.idle_since = self._monotonic()
         room.verify_at = room.idle_since + self._settings.verify_soon_s
         room.phase = Phase.LIVE
@@ -213,6 +214,16 @@ class Hub:
             room.phase = Phase.FILLING
             self._tasks.spawn(self._fill(room, None), f"fill-{name}")
         return room
+
+    async def _find_head(self, room: Room) -> None:
+        """Where history says that the room ends; without MongoDB it stays unknown until the next event."""
+        try:
+            head = await self._history.head(room.name)
+        except HistoryAway:
+            return
+        room.headless = False
+        if head is not None and head.epoch == room.epoch and room.reached == 0:
+            room.begin(room.epoch, head)
 
     def _receive(self, room: Room, message: LiveMessage) -> None:
         if room.phase is Phase.ENDED:

@@ -19,6 +19,10 @@ class Unavailable(Exception):
     """A source (NATS or MongoDB) is away; what was asked for may be retried. The message names source and operation."""
 
 
+class HistoryAway(Unavailable):
+    """MongoDB is away; what the streams hold can be had all the same."""
+
+
 class Stored(Struct, frozen=True):
     """One stored message as the stream holds it."""
 
@@ -58,6 +62,8 @@ class Page(Struct, frozen=True):
     """In the room's order."""
     more_before: bool
     more_after: bool = False
+    partial: bool = False
+    """Only what the stream holds: older messages may be missing."""
 
 
 class CommandRecord(Struct, frozen=True):
@@ -171,6 +177,11 @@ class RoomLog(Protocol):
 
     async def upto(self, room: str, seq: int, end: int, limit: int) -> list[Stored] | None:
         """All events in ``(seq, end]``, where the leader is known to hold one at ``end``; None: more than ``limit``."""
+        ...
+
+    async def newest(self, room: str, end: int, limit: int) -> tuple[int, list[Stored]]:
+        """The last events up to ``end``, at most ``limit`` and, where there are more, at least half as many; with the
+        sequence after which that is all that the stream holds of the room."""
         ...
 
 

@@ -77,6 +77,7 @@ class Room:
         "cursor",
         "epoch",
         "followers",
+        "headless",
         "held",
         "idle_since",
         "late",
@@ -101,6 +102,8 @@ class Room:
         self.held: deque[LiveMessage] = deque()
         self.late: dict[int, bool] = {}
         """Events that were stored late, by seq: whether they were found to be void."""
+        self.headless = False
+        """The stream holds nothing of the room, and where it ends in history could not be read."""
         self.subscription: LiveSubscription | None = None
         self.idle_since: float | None = None
         self.verify_at = 0.0

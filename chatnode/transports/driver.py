@@ -304,6 +304,7 @@ class Driver:
                     cursor=str(joined.cursor),
                     messages=joined.messages,
                     more_before=joined.more_before,
+                    partial=joined.partial,
                     receipts=joined.receipts,
                 )
             )
@@ -321,6 +322,7 @@ class Driver:
                     cursor=str(joined.cursor),
                     messages=joined.messages,
                     more_before=joined.more_before,
+                    partial=joined.partial,
                     receipts=joined.receipts,
                 )
                 self._channel.send(encode_frame(event))
@@ -407,6 +409,7 @@ class Driver:
             messages=page.messages,
             more_before=page.more_before,
             more_after=page.more_after,
+            partial=page.partial or UNSET,
         )
 
     async def _typing(self, command: Typing) -> Ack:

@@ -33,6 +33,7 @@ class Joined:
     frames: list[bytes]
     messages: tuple[Message, ...] | UnsetType = UNSET
     more_before: bool | UnsetType = UNSET
+    partial: bool | UnsetType = UNSET
 
     @property
     def recovered(self) -> bool:
@@ -70,7 +71,8 @@ async def prepare(
             return Joined(cursor, receipts, missed)
     # A room that was open already may be a moment behind the leader: a page must not be.
     await services.hub.settle(room)
-    boundary = room.cursor
-    page = await services.catch_up.newest(room.name, limit, boundary)
+    boundary, page = await services.catch_up.newest(room, limit)
     since = room.replay(boundary.seq)
-    return None if since is None else Joined(boundary, receipts, since, page.messages, page.more_before)
+    if since is None:
+        return None
+    return Joined(boundary, receipts, since, page.messages, page.more_before, page.partial or UNSET)

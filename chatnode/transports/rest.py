@@ -158,7 +158,7 @@ class _Rest:
         )
         # What was fetched may not be shown to somebody who was removed meanwhile.
         await self._allowed(caller, room, Action.READ)
-        return answer(MessagePage(page.messages, page.more_before, page.more_after))
+        return answer(MessagePage(page.messages, page.more_before, page.more_after, page.partial or UNSET))
 
     async def put_room(self, request: Request) -> Response:
         caller = await self._caller(request)

@@ -450,3 +450,17 @@ async def test_a_page_is_not_behind_the_leader_even_where_the_room_is(
         assert joined.messages is not UNSET
         assert [message.text for message in joined.messages] == numbers(3)
         assert joined.cursor == room.cursor
+
+
+@pytest.mark.parametrize(("count", "limit"), [(0, 10), (10, 10), (40, 10), (300, 100), (700, 7)])
+async def test_the_last_events_of_a_room_are_found_among_those_of_others(bench: Bench, count: int, limit: int) -> None:
+    other = next(name for name in map(str, range(100)) if partition_of(name) == partition_of(ROOM))
+    mine: list[int] = []
+    for start in range(0, count, 20):
+        mine += await bench.store(range(start, min(count, start + 20)))
+        await bench.store(range(1000 + start, 1000 + start + start % 7), other)
+    end = mine[-1] if mine else 0
+    start, found = await bench.log.newest(ROOM, end, limit)
+    seqs = [stored.seq for stored in found]
+    assert seqs == [seq for seq in mine if seq > start]
+    assert min(count, limit // 2) <= len(seqs) <= limit
