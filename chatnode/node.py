@@ -45,6 +45,7 @@ from chatnode.telemetry.traces import Tracing
 from chatnode.transports.departure import GRACE_S, Departure
 from chatnode.transports.desk import Clocks, Desk, Services, TokenVerifier
 from chatnode.transports.driver import Driver
+from chatnode.transports.hearing import Hearing
 from chatnode.transports.steering import Sample, Shed, State, TakeStance
 from chatnode.transports.websocket.channel import Channel, Refusal
 from chatnode.transports.websocket.frames import frame_text
@@ -87,7 +88,6 @@ class Node:
         self._started = False
         self._stopping = False
         self._lags: deque[float] = deque(maxlen=_LAGS)
-        self._suspended_since: float | None = None
         self._connects = TokenBucket(settings.connects_per_s, settings.connects_burst, host.timers.time())
         clock = host.timers.time
         sealer = PlainSealer()
@@ -184,6 +184,7 @@ class Node:
                     rooms=settings.rooms_per_connection,
                 ),
                 suspended=self.feed.suspended,
+                delayed=lambda: self.hearing.delayed,
                 draw_id=lambda: secrets.token_urlsafe(12),
                 raise_epoch=self.epochs.raise_to,
                 hear_control=self._hear_control,
@@ -192,6 +193,14 @@ class Node:
                 recovered=lambda whole: metrics.recoveries.labels(str(whole).lower()).inc(),
             ),
             host.timers,
+        )
+        self.hearing = Hearing(
+            self.hub,
+            self.desk,
+            silent_for=lambda: self.feed.silent_for,
+            suspended=self.feed.suspended,
+            suspend_after_s=settings.suspend_after_s,
+            keep_s=settings.socket_keep_s,
         )
         self.departure = Departure(self.desk, random.Random(secrets.randbits(64)))  # noqa: S311  spread, not secrecy
         metrics.draining.set_function(lambda: self.departure.stance == "draining")
@@ -384,7 +393,7 @@ class Node:
             await self._refresh_epochs()
 
     async def _guard(self) -> None:
-        """Suspend while control is not heard; close the sockets when that lasts (ARCHITECTURE §2.5)."""
+        """What is looked at four times a second."""
         now = self._host.timers.time()
         while True:
             due = now + _GUARD_S
@@ -393,21 +402,10 @@ class Node:
             self.metrics.loop_lag_seconds.observe(max(0.0, now - due))
             self._lags.append(max(0.0, now - due))
             self.departure.step(now)
-            suspended = self.feed.suspended()
-            self.metrics.suspended.set(suspended)
+            self.metrics.suspended.set(self.feed.suspended())
             self.metrics.control_heard_age_seconds.set(self.feed.silent_for)
             self.metrics.nats_connected.set(self._client.is_connected)
-            if suspended and self._suspended_since is None:
-                self._suspended_since = now
-                logger.error("suspended: control was not heard for %.1f s", self.feed.silent_for)
-                self.hub.suspend()
-            elif not suspended and self.hub.suspended:
-                logger.warning("resumed after %.1f s", now - (self._suspended_since or now))
-                self._suspended_since = None
-                self.hub.resume()
-            elif self._suspended_since is not None and now - self._suspended_since > self.settings.socket_keep_s:
-                for connection in list(self.desk):
-                    connection.shut(CloseCode.UNAVAILABLE, "this node is cut off; connect again")
+            self.hearing.step(now)
 
     async def _tell_presence(self) -> None:
         beat_at = 0.0

@@ -33,6 +33,8 @@ _TICK_S: Final = 0.5
 _RETRY_S: Final = 0.25
 _RETRY_MAX_S: Final = 2.0
 _VERIFY_AT_ONCE: Final = 16
+_FETCH_AT_ONCE: Final = 64
+"""Rooms that fetch what they missed at the same time: after a suspension all of them do."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Hub:
         self._opening: dict[str, asyncio.Task[Room]] = {}
         self._tasks = TaskOwner()
         self._suspended = False
+        self._fetching = asyncio.Semaphore(_FETCH_AT_ONCE)
 
     def rooms(self) -> tuple[Room, ...]:
         return tuple(self._rooms.values())
@@ -159,6 +162,11 @@ class Hub:
         """NATS was away or a reader too slow: every open room is checked at the next tick."""
         for room in self._rooms.values():
             room.verify_at = 0.0
+
+    @property
+    def level(self) -> bool:
+        """Whether every open room has been delivered up to what the leader held when it was last asked."""
+        return all(room.phase is Phase.LIVE and room.verify_at > 0.0 for room in self._rooms.values())
 
     @property
     def suspended(self) -> bool:
@@ -306,14 +314,15 @@ class Hub:
         pause = _RETRY_S
         while True:
             try:
-                goal = end
-                if goal is None:
-                    last = await self._log.last(room.name)
-                    goal = room.reached if last is None else last.seq
-                if room.held:
-                    goal = max(goal, room.held[0].prev)
-                missing = await self._log.upto(room.name, room.reached, goal, GAP_MAX)
-                await self._look_up_late(room, missing or ())
+                async with self._fetching:
+                    goal = end
+                    if goal is None:
+                        last = await self._log.last(room.name)
+                        goal = room.reached if last is None else last.seq
+                    if room.held:
+                        goal = max(goal, room.held[0].prev)
+                    missing = await self._log.upto(room.name, room.reached, goal, GAP_MAX)
+                    await self._look_up_late(room, missing or ())
             except Unavailable as error:
                 logger.warning("room %s: cannot fetch what is missing after %d: %s", room.name, room.reached, error)
                 await asyncio.sleep(pause)
@@ -378,11 +387,13 @@ class Hub:
             due = [room for room in self._rooms.values() if room.verify_at <= now and room.phase is Phase.LIVE]
             for start in range(0, len(due), _VERIFY_AT_ONCE):
                 group = due[start : start + _VERIFY_AT_ONCE]
+                for room in group:
+                    # Before asking: who wants it checked meanwhile, for something that happened meanwhile, gets it.
+                    room.verify_at = now + self._settings.verify_s
                 results = await asyncio.gather(*(self.verify(room) for room in group), return_exceptions=True)
                 for room, result in zip(group, results, strict=True):
-                    room.verify_at = now + self._settings.verify_s
                     if isinstance(result, Unavailable):
                         logger.warning("room %s was not verified: %s", room.name, result)
-                        room.verify_at = now + self._settings.verify_soon_s
+                        room.verify_at = 0.0
                     elif isinstance(result, BaseException):
                         raise result

@@ -40,6 +40,10 @@ class Connection(Protocol):
     def user(self) -> str: ...
     @property
     def issued_at(self) -> int: ...
+    @property
+    def following(self) -> bool:
+        """Whether it follows any room."""
+        ...
 
     def send(self, payload: bytes) -> None: ...
     def shut(self, code: CloseCode, reason: str) -> None: ...
@@ -76,6 +80,8 @@ class Services:
     """Returns when every control event that was stored before the call has been applied here, or after a while."""
     joining: Gate
     """Before catching up in a room."""
+    delayed: Callable[[], bool] = lambda: False
+    """Whether what is stored is not heard here now."""
     commanded: Callable[[str], None] = lambda _type: None
     """Told of each command's type."""
     recovered: Callable[[bool], None] = lambda _whole: None

@@ -11,7 +11,7 @@ from chatnode.protocol import limits
 from chatnode.protocol.codec import Reply, encode_frame, error_frame
 from chatnode.protocol.cursors import Cursor, CursorError, parse_cursor
 from chatnode.protocol.errors import CloseCode, ErrorCode, ProtocolError
-from chatnode.protocol.events import SubscribedEvent, TypingEvent
+from chatnode.protocol.events import DelayedEvent, SubscribedEvent, TypingEvent
 from chatnode.protocol.frames import (
     Ack,
     Command,
@@ -87,6 +87,10 @@ class Driver:
     @property
     def issued_at(self) -> int:
         return self._issued_at
+
+    @property
+    def following(self) -> bool:
+        return bool(self._session.rooms)
 
     @property
     def lanes(self) -> Lanes:
@@ -217,6 +221,8 @@ class Driver:
             limits=Limits(),
         )
         self._channel.send(encode_frame(welcome))
+        if services.delayed():
+            self._channel.send(encode_frame(DelayedEvent(on=True)))
         cursors, self._session.cursors = self._session.cursors, None
         if cursors:
             self._desk.tasks.spawn(self._resume(dict(cursors)), "resume")

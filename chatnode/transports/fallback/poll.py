@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 import msgspec
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -40,7 +41,9 @@ class Polls:
                 asking.cancel()
                 gone.cancel()
                 await asyncio.gather(asking, gone, return_exceptions=True)
-            return answer(Polled(tuple(msgspec.Raw(held.payload) for held in frames), next_places(visit.channel)))
+            delayed = self._services.desk.services.delayed() or UNSET
+            raw = tuple(msgspec.Raw(held.payload) for held in frames)
+            return answer(Polled(raw, next_places(visit.channel), delayed))
 
     async def _frames(self, visit: Visit, poll: Poll) -> list[Held]:
         channel = visit.channel
@@ -83,12 +86,14 @@ class Polls:
 
 
 def only_news(frames: list[Held]) -> list[Held]:
-    """Without the word that a room goes on from the client's cursor, where nothing stored follows it."""
+    """Without the word that a room goes on from the client's cursor, where nothing stored follows it, and without what
+    every answer says anyway: whether messages are delayed."""
     moved = {held.outline.room for held in frames if held.outline.cursor and held.outline.kind != "subscribed"}
     return [
         held
         for held in frames
-        if held.outline.kind != "subscribed" or not held.outline.recovered or held.outline.room in moved
+        if held.outline.kind != "delayed"
+        and (held.outline.kind != "subscribed" or not held.outline.recovered or held.outline.room in moved)
     ]
 
 

@@ -1,0 +1,93 @@
+"""While NATS is away: readers are told that messages are delayed, sockets stay, and nothing is missing afterwards."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from chatnode.local.cluster import LocalCluster
+from tests.integration.lines import Frame, Line, line
+from tests.integration.promises import rest
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PEOPLE = ("ana", "bob", "eve")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalCluster]:
+    settings = {"CHAT_COMMAND_BURST": "2000", "CHAT_COMMAND_RATE_PER_S": "2000"}
+    async with LocalCluster(
+        tmp_path_factory.mktemp("cluster"), nodes=2, settings=settings, sync_always=False
+    ) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def room(cluster: LocalCluster) -> str:
+    name = f"room-{secrets.token_hex(4)}"
+    members = [{"user": user, "role": "learner"} for user in PEOPLE]
+    await rest(cluster, "PUT", f"/v1/rooms/{name}", {"kind": "course", "title": "Talk", "members": members})
+    return name
+
+
+def delayed(*, on: bool) -> Callable[[Frame], bool]:
+    return lambda frame: frame.get("kind") == "delayed" and frame["on"] is on
+
+
+async def until_suspended(cluster: LocalCluster) -> None:
+    async with asyncio.timeout(20), httpx.AsyncClient() as http:
+        for url in cluster.admin_urls:
+            while not any("control" in reason for reason in (await http.get(f"{url}/readyz")).json()["reasons"]):
+                await asyncio.sleep(0.1)
+
+
+async def send_until_stored(ana: Line, room: str, text: str) -> None:
+    command = {"type": "send", "id": secrets.token_hex(8), "room": room, "text": text}
+    again = False
+    async with asyncio.timeout(30):
+        while (reply := await ana.ask(**command, **({"again": True} if again else {})))["type"] != "ack":
+            assert reply["retryable"] is True, reply
+            again = again or reply["code"] != "rate_limited"
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize("long", [False, True], ids=["delayed", "suspended"])
+async def test_readers_are_told_that_messages_are_delayed_and_when_it_is_over(
+    cluster: LocalCluster, room: str, long: bool
+) -> None:
+    """Sockets and streams stay; a poll that is held is answered with the word, later ones are told to come back."""
+    nats = cluster.servers["nats-server"]
+    async with AsyncExitStack() as stack:
+        kinds = ("websocket", "sse", "websocket")
+        ana, bob, eve = [
+            await stack.enter_async_context(line(kind, cluster.node_urls[node], cluster.token(user), {room: None}))
+            for kind, node, user in zip(kinds, (0, 1, 1), PEOPLE, strict=True)
+        ]
+        for each in (ana, bob, eve):
+            await each.subscribed(room)
+        poll = await stack.enter_async_context(line("poll", cluster.node_urls[0], cluster.token("eve"), {room: None}))
+        await poll.subscribed(room)
+        await send_until_stored(ana, room, "before")
+        for each in (bob, eve, poll):
+            await each.texts(room, "before")
+        nats.pause()
+        try:
+            await asyncio.gather(*(each.until(delayed(on=True)) for each in (ana, bob, eve, poll)))
+            if long:
+                await until_suspended(cluster)
+        finally:
+            nats.resume()
+        await asyncio.gather(*(each.until(delayed(on=False)) for each in (ana, bob, eve)))
+        await send_until_stored(ana, room, "after")
+        for each in (bob, eve):
+            assert await each.texts(room, "after") == ["before", "after"]
+        assert poll.lost in {None, "unavailable"}
+        for each in (ana, bob, eve):
+            assert each.lost is None
+            assert [frame["on"] for frame in each.frames if frame.get("kind") == "delayed"] == [True, False]
+        assert any(delayed(on=True)(frame) for frame in poll.frames)
