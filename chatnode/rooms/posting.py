@@ -300,6 +300,9 @@ class Poster:
             raise _out_of_order()
         rights = await self._rights.load(command.room)
         if rights is None or rights.role_of(author.user) is None:
+            # What was stored while there was a right is stored: its sender is told so, and nothing else.
+            if command.again and await self._look_up(author, command) == _ANSWERED:
+                return
             raise refusal(ErrorCode.NOT_FOUND)
         target = None if isinstance(command, Send) else await self._target(command.room, command.target)
         for _ in range(_LOOK_UPS):
