@@ -1,24 +1,28 @@
 """Writing: brings about what was planned, and writes nothing that is there already."""
 
+import asyncio
 import base64
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from chatoperator import mongo
+from chatoperator.autoscale.samples import Pod
+from chatoperator.drain.wishes import Mark, Order, ShedOrder
 from chatoperator.kube import ApiError, Kube
-from chatoperator.objects import Object, Ref, mapping, needs_apply, number, owned_by, ref
-from chatoperator.plan.access import MONGODB_KEYFILE, Draw
-from chatoperator.plan.decide import Desired
-from chatoperator.plan.mongodb import MongoView
-from chatoperator.plan.naming import AUTOSCALER, MANAGER
-from chatoperator.plan.observed import ClusterStatus
+from chatoperator.nodes import Nodes
+from chatoperator.objects import Json, Object, Ref, mapping, needs_apply, number, owned_by, ref, text
+from chatoperator.plan.access import MONGODB_KEYFILE, NODE_CONTROL, Draw
+from chatoperator.plan.decide import Desired, nodes_deployment
+from chatoperator.plan.naming import AUTOSCALER, DELETION_COST, ENTRY, MANAGER
+from chatoperator.plan.observed import ClusterStatus, Observed
+from chatoperator.plan.scale import Scale
 from chatoperator.spec import GROUP, KIND, VERSION, ChatCluster
 
-_REFUSALS: Final = frozenset({400, 403, 404, 422})
+_REFUSALS: Final = frozenset({400, 403, 404, 409, 422})
 """Answers that say something about this one object."""
 
 
@@ -26,7 +30,25 @@ class Applied(Struct):
     """What was written, for logs and tests."""
 
     writes: int = 0
+    orders: int = 0
+    """That nodes have taken."""
     refused: tuple[str, ...] = ()
+
+
+def marked(mark: Mark, namespace: str) -> Object:
+    """Refused with a conflict where the name has passed on to another pod."""
+    cost: Object = {DELETION_COST: str(mark.cost)} if mark.cost is not None else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": mark.pod,
+            "namespace": namespace,
+            "uid": mark.uid,
+            "labels": {ENTRY: "open" if mark.entry else "closed"},
+            "annotations": cost,
+        },
+    }
 
 
 def draw_password() -> str:
@@ -42,22 +64,18 @@ class Applier:
     def __init__(
         self,
         kube: Kube,
+        nodes: Nodes,
         *,
         password: Callable[[], str] = draw_password,
         keyfile: Callable[[], str] = draw_keyfile,
     ) -> None:
         self._kube = kube
+        self._nodes = nodes
         self._password = password
         self._keyfile = keyfile
 
     async def bring(
-        self,
-        cluster: ChatCluster,
-        desired: Desired,
-        live: Mapping[Ref, Object],
-        *,
-        view: MongoView | None,
-        credentials: Mapping[str, str],
+        self, cluster: ChatCluster, desired: Desired, live: Mapping[Ref, Object], observed: Observed
     ) -> Applied:
         """Everything but the status. One object that is refused does not keep the others from being applied."""
         done = Applied()
@@ -67,14 +85,15 @@ class Applier:
             done.writes += 1
         for thing in desired.objects:
             if needs_apply(live.get(ref(thing)), thing, MANAGER):
-                await self._apply(thing, done)
+                await self._try(self._kube.apply(thing, MANAGER), done)
         if desired.scale is not None:
-            done.writes += await self._scale(*desired.scale, live, namespace)
+            await self._steer(cluster, desired.scale, live, observed, done)
         for where in self._spare(desired, live):
             await self._kube.delete(where, namespace)
             done.writes += 1
-        if desired.mongodb is not None and view is not None:
-            await mongo.perform(desired.mongodb, view, credentials, cluster.spec.mongodb.database)
+        if desired.mongodb is not None and observed.mongodb is not None:
+            database = cluster.spec.mongodb.database
+            await mongo.perform(desired.mongodb, observed.mongodb, observed.credentials, database)
             done.writes += 1
         return done
 
@@ -83,9 +102,9 @@ class Applier:
         """What is ours and no longer wanted; never a Secret."""
         return [where for where in live.keys() - desired.refs if where.kind != "Secret"] if desired.prune else []
 
-    async def _apply(self, thing: Object, done: Applied) -> None:
+    async def _try(self, call: Awaitable[object], done: Applied) -> None:
         try:
-            await self._kube.apply(thing, MANAGER)
+            await call
             done.writes += 1
         except ApiError as error:
             if error.status not in _REFUSALS:
@@ -110,32 +129,54 @@ class Applier:
         data = {**mapping(secret, "data"), **mapping(existing, "data")}
         await self._kube.replace({**existing, "data": data})
 
-    async def _scale(self, where: Ref, replicas: int, live: Mapping[Ref, Object], namespace: str) -> int:
-        """Replicas under a field manager of their own."""
+    async def _steer(
+        self, cluster: ChatCluster, scale: Scale, live: Mapping[Ref, Object], observed: Observed, done: Applied
+    ) -> None:
+        """Marks first, so that nobody is led to a node that is about to be told to go; replicas last."""
+        namespace = cluster.metadata.namespace
+        for mark in scale.marks:
+            await self._try(self._kube.apply(marked(mark, namespace), AUTOSCALER), done)
+        pods: Mapping[str, Pod] = {pod.uid: pod for pod in observed.nodes.pods}
+        token = observed.credentials.get(NODE_CONTROL, "")
+        orders: list[Order | ShedOrder] = [*scale.orders, *scale.sheds]
+        taken = await asyncio.gather(*(self._nodes.tell(order, pods[order.uid].address, token) for order in orders))
+        done.orders += sum(taken)
+        await self._scale(nodes_deployment(cluster), scale, live, namespace, done)
+
+    async def _scale(self, where: Ref, scale: Scale, live: Mapping[Ref, Object], namespace: str, done: Applied) -> None:
+        """Replicas under a field manager of their own; fewer only if nothing was written since all this was read."""
         existing = live.get(where)
         if (
             existing is not None
-            and number(existing, "spec", "replicas") == replicas
+            and number(existing, "spec", "replicas") == scale.replicas
             and owned_by(existing, AUTOSCALER) is not None
         ):
-            return 0
+            return
+        metadata: dict[str, Json] = {"name": where.name, "namespace": namespace}
+        if scale.lowered and existing is not None:
+            metadata["resourceVersion"] = text(existing, "metadata", "resourceVersion")
         thing: Object = {
             "apiVersion": where.api_version,
             "kind": where.kind,
-            "metadata": {"name": where.name, "namespace": namespace},
-            "spec": {"replicas": replicas},
+            "metadata": metadata,
+            "spec": {"replicas": scale.replicas},
         }
-        await self._kube.apply(thing, AUTOSCALER)
-        return 1
+        await self._try(self._kube.apply(thing, AUTOSCALER), done)
 
-    async def tell(self, cluster: ChatCluster, status: ClusterStatus, before: ClusterStatus) -> int:
-        """Write the status where it differs."""
+    async def tell(self, cluster: ChatCluster, status: ClusterStatus, before: ClusterStatus, version: str) -> int:
+        """Write the status where it differs; a step of a drain only if nobody wrote since ``version`` was read.
+
+        Raises :class:`chatoperator.kube.ApiError`, a conflict in that case.
+        """
         if status == before:
             return 0
+        metadata: dict[str, Json] = {"name": cluster.metadata.name, "namespace": cluster.metadata.namespace}
+        if status.drain != before.drain:
+            metadata["resourceVersion"] = version
         thing: Object = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": KIND,
-            "metadata": {"name": cluster.metadata.name, "namespace": cluster.metadata.namespace},
+            "metadata": metadata,
             "status": msgspec.to_builtins(status),
         }
         await self._kube.apply(thing, MANAGER, subresource="status")

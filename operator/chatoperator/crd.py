@@ -255,6 +255,8 @@ _STATUS: Final[Object] = {
             "properties": {"desired": {"type": "integer"}, "ready": {"type": "integer"}},
         },
         "drain": _OPEN,
+        "scaling": _OPEN,
+        "strangers": {"type": "array", "items": {"type": "string"}},
         "endpoints": {
             "type": "object",
             "properties": {"service": {"type": "string"}, "url": {"type": "string"}},

@@ -11,8 +11,17 @@ from chatoperator.plan.naming import MANAGER
 from chatoperator.plan.observed import ClusterStatus
 from chatoperator.spec import GROUP, KIND, VERSION, ChatCluster
 
-_TOLD: Final = ("Ready", "Available", "DatastoresReady", "ExposureAccepted", "Draining", "Paused", "ScalingLimited")
-_GOOD: Final = ("Ready", "Available", "DatastoresReady", "ExposureAccepted")
+_TOLD: Final = (
+    "Ready",
+    "Available",
+    "DatastoresReady",
+    "ExposureAccepted",
+    "Draining",
+    "Paused",
+    "ScalingLimited",
+    "MetricsFresh",
+)
+_GOOD: Final = ("Ready", "Available", "DatastoresReady", "ExposureAccepted", "MetricsFresh")
 
 
 class News(Struct, frozen=True):
@@ -25,6 +34,12 @@ def news(before: ClusterStatus, after: ClusterStatus) -> Sequence[News]:
     """Decisions that were not there before, and conditions that turned."""
     known = set(before.decisions)
     told = [News("Decided", f"{each.what}: {each.why}") for each in after.decisions if each not in known]
+    new = [pod for pod in after.strangers if pod not in before.strangers]
+    if new:
+        words = (
+            f"the deletion cost of {', '.join(new)} was written by somebody else: it could go instead of a drained node"
+        )
+        told.append(News("ForeignDeletionCost", words, warning=True))
     for kind in _TOLD:
         was, now = before.condition(kind), after.condition(kind)
         if now is None or now.status == "Unknown" or (was is not None and was.status == now.status):

@@ -18,6 +18,7 @@ from chatoperator.handlers import configure, register, register_login
 from chatoperator.health import Health, serve_health
 from chatoperator.kube import Kube
 from chatoperator.lease import Lease, LeaseLost
+from chatoperator.nodes import Nodes
 from chatoperator.observe import Observer
 from chatoperator.reconcile import Reconciler, Rhythm
 from chatoperator.settings import OperatorSettings, OperatorSettingsError
@@ -31,12 +32,12 @@ _PATIENCE: Final = 5
 
 async def run(settings: OperatorSettings, stop: asyncio.Event) -> None:
     """Care for all ChatClusters until ``stop``. Raises :class:`LeaseLost`."""
-    async with await Kube.connect(settings.kubeconfig) as kube:
-        observer = Observer(kube, image=settings.image, version=__version__, clock=time.monotonic)
+    async with await Kube.connect(settings.kubeconfig) as kube, Nodes() as nodes:
+        observer = Observer(kube, nodes, image=settings.image, version=__version__, clock=time.monotonic)
         reconciler = Reconciler(
             kube,
             observer,
-            Applier(kube),
+            Applier(kube, nodes),
             clock=time.monotonic,
             instance=settings.instance,
             rhythm=Rhythm(resync_s=settings.resync_s),

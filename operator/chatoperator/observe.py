@@ -3,20 +3,22 @@
 import asyncio
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
-import aiohttp
 from msgspec import Struct, ValidationError, convert
-from prometheus_client.parser import text_string_to_metric_families
 
 from chatoperator import mongo
+from chatoperator.autoscale.samples import Memory, Pod, Sample
 from chatoperator.kube import Kube
-from chatoperator.objects import Object, Ref, at, items, mapping, number, ref, text
+from chatoperator.nodes import Nodes
+from chatoperator.objects import Object, Ref, at, items, mapping, number, owned_by, ref, text
 from chatoperator.plan import access
 from chatoperator.plan.exposure import ROUTE_API, TRAFFIC_API, GatewaySupport
 from chatoperator.plan.mongodb import MongoView, wanted_members
-from chatoperator.plan.naming import ADMIN_PORT, MANAGER, child, selector, selector_text
-from chatoperator.plan.observed import ClusterStatus, NodeSample, Observed, RouteView, Workload
+from chatoperator.plan.naming import AUTOSCALER, DELETION_COST, ENTRY, MANAGER, child, selector, selector_text
+from chatoperator.plan.observed import ClusterStatus, Observed, RouteView, Workload
+from chatoperator.plan.scale import NodesView
 from chatoperator.spec import ChatCluster
 
 LISTED: Final = (
@@ -30,7 +32,9 @@ LISTED: Final = (
     ("networking.k8s.io/v1", "Ingress"),
 )
 """Kinds that are listed by label. Secrets are not: they are read by name, so that no others need be readable."""
-_SAMPLE_S: Final = 2.0
+_ZONE: Final = "topology.kubernetes.io/zone"
+_TEMPLATE: Final = "pod-template-hash"
+_REVISION: Final = "deployment.kubernetes.io/revision"
 _SUPPORT_S: Final = 60.0
 
 
@@ -42,15 +46,21 @@ class Seen(Struct, frozen=True):
 class Observer:
     """Reads one cluster at a time; what the API server can do is asked once a minute for all of them."""
 
-    def __init__(self, kube: Kube, *, image: str, version: str, clock: Callable[[], float]) -> None:
+    def __init__(self, kube: Kube, nodes: Nodes, *, image: str, version: str, clock: Callable[[], float]) -> None:
         self._kube = kube
+        self._nodes = nodes
+        self._samples: dict[tuple[str, str], dict[str, Sample]] = {}
         self._image = image
         self._version = version
         self._clock = clock
         self._support = GatewaySupport()
         self._support_at: float | None = None
 
-    async def see(self, cluster: ChatCluster, status: object) -> Seen:
+    def forget(self, namespace: str, name: str) -> None:
+        """What the nodes of a cluster that is gone have said."""
+        self._samples.pop((namespace, name), None)
+
+    async def see(self, cluster: ChatCluster, status: object, memory: Memory) -> Seen:
         """Raises :class:`chatoperator.kube.ApiError`."""
         namespace = cluster.metadata.namespace
         labels = f"app.kubernetes.io/managed-by={MANAGER},app.kubernetes.io/instance={cluster.metadata.name}"
@@ -71,7 +81,8 @@ class Observer:
             mongodb=await _mongodb(cluster, credentials, workloads),
             gateway=support,
             route=_route(cluster, live),
-            samples=await self._samples(cluster, workloads),
+            nodes=await self._view(cluster, live, workloads),
+            memory=memory,
             status=last_status(status),
         )
         return Seen(observed, live)
@@ -86,15 +97,95 @@ class Observer:
             self._support_at = now
         return self._support
 
-    async def _samples(self, cluster: ChatCluster, workloads: Mapping[str, Workload]) -> tuple[NodeSample, ...]:
-        node = workloads.get("node")
-        if node is None or node.running == 0:
-            return ()
-        pods = await self._kube.list("v1", "Pod", cluster.metadata.namespace, selector_text(selector(cluster, "node")))
-        timeout = aiohttp.ClientTimeout(total=_SAMPLE_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
-            samples = await asyncio.gather(*(_sample(session, pod) for pod in pods))
-        return tuple(sample for sample in samples if sample is not None)
+    async def _view(
+        self, cluster: ChatCluster, live: Mapping[Ref, Object], workloads: Mapping[str, Workload]
+    ) -> NodesView:
+        if "node" not in workloads:
+            return NodesView()
+        namespace, labels = cluster.metadata.namespace, selector_text(selector(cluster, "node"))
+        found, slices = await asyncio.gather(
+            self._kube.list("v1", "Pod", namespace, labels),
+            self._kube.list(
+                "discovery.k8s.io/v1", "EndpointSlice", namespace, f"kubernetes.io/service-name={cluster.metadata.name}"
+            ),
+        )
+        things = [thing for thing in found if text(thing, "status", "phase") not in {"Succeeded", "Failed"}]
+        pods = tuple(pod(thing) for thing in things)
+        told = self._samples.setdefault((namespace, cluster.metadata.name), {})
+        told.update({sample.pod: sample for sample in await self._nodes.ask(pods)})
+        for uid in told.keys() - {each.uid for each in pods}:
+            del told[uid]
+        revision = ""
+        if len({each.revision for each in pods}) > 1:
+            sets = await self._kube.list("apps/v1", "ReplicaSet", namespace, labels)
+            revision = current_revision(live[Ref("apps/v1", "Deployment", child(cluster, "node"))], sets)
+        return NodesView(
+            revision=revision or next((each.revision for each in pods), ""),
+            pods=pods,
+            samples=tuple(told.values()),
+            endpoints=led_to(slices),
+            ours=frozenset(text(thing, "metadata", "uid") for thing in things if _priced_by_us(thing)),
+        )
+
+
+def pod(thing: Object) -> Pod:
+    """What scaling and draining want to know of a pod."""
+    labels, annotations = mapping(thing, "metadata", "labels"), mapping(thing, "metadata", "annotations")
+    conditions = {text(each, "type"): text(each, "status") for each in items(thing, "status", "conditions")}
+    return Pod(
+        uid=text(thing, "metadata", "uid"),
+        name=text(thing, "metadata", "name"),
+        address=text(thing, "status", "podIP"),
+        zone=text(labels, _ZONE),
+        machine=text(thing, "spec", "nodeName"),
+        ready=conditions.get("Ready") == "True",
+        running=text(thing, "status", "phase") == "Running",
+        terminating=at(thing, "metadata", "deletionTimestamp") is not None,
+        revision=text(labels, _TEMPLATE),
+        deletion_cost=_whole(text(annotations, DELETION_COST)),
+        entry=text(labels, ENTRY) != "closed",
+        labelled=ENTRY in labels,
+        created=_moment(text(thing, "metadata", "creationTimestamp")),
+    )
+
+
+def _whole(words: str) -> int | None:
+    """None too for what no controller could read."""
+    try:
+        return int(words)
+    except ValueError:
+        return None
+
+
+def _moment(words: str) -> float:
+    return datetime.fromisoformat(words).timestamp() if words else 0.0
+
+
+def _priced_by_us(thing: Object) -> bool:
+    owned = owned_by(thing, AUTOSCALER)
+    return at(owned, "f:metadata", "f:annotations", f"f:{DELETION_COST}") is not None
+
+
+def current_revision(deployment: Object, sets: Sequence[Object]) -> str:
+    """The template hash of the ReplicaSet that a Deployment is at; empty: none of them."""
+    wanted, uid = text(deployment, "metadata", "annotations", _REVISION), text(deployment, "metadata", "uid")
+    for each in sets:
+        owners = [text(owner, "uid") for owner in items(each, "metadata", "ownerReferences")]
+        if uid in owners and text(each, "metadata", "annotations", _REVISION) == wanted:
+            return text(each, "metadata", "labels", _TEMPLATE)
+    return ""
+
+
+def led_to(slices: Sequence[Object]) -> frozenset[str] | None:
+    """UIDs of pods that a Service leads to; None where nobody has written its endpoints yet."""
+    if not slices:
+        return None
+    return frozenset(
+        text(endpoint, "targetRef", "uid")
+        for each in slices
+        for endpoint in items(each, "endpoints")
+        if at(endpoint, "conditions", "ready") is not False
+    )
 
 
 def secrets(cluster: ChatCluster) -> Sequence[Ref]:
@@ -187,32 +278,3 @@ def _http_route(route: Object) -> RouteView | None:
             bad = [each for each in conditions if text(each, "status") != "True"]
             return RouteView(not bad, "; ".join(text(each, "message") for each in bad))
     return None
-
-
-async def _sample(session: aiohttp.ClientSession, pod: Object) -> NodeSample | None:
-    """What a node tells on its admin port; None where it does not answer."""
-    address = text(pod, "status", "podIP")
-    if not address:
-        return None
-    host = f"[{address}]" if ":" in address else address
-    try:
-        async with session.get(f"http://{host}:{ADMIN_PORT}/metrics", headers={"Accept": "text/plain"}) as answer:
-            body = await answer.text()
-            values = read_metrics(body) if answer.status == 200 else {}
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-        return None
-    if "chat_connections" not in values:
-        return None
-    return NodeSample(
-        text(pod, "metadata", "uid"), round(values["chat_connections"]), values.get("chat_draining", 0) > 0
-    )
-
-
-def read_metrics(body: str) -> Mapping[str, float]:
-    """Metrics without labels, by name. Raises ValueError for what is no exposition."""
-    return {
-        sample.name: sample.value
-        for family in text_string_to_metric_families(body)
-        for sample in family.samples
-        if not sample.labels
-    }

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
-from chatoperator.apply import Applier
+from chatoperator.apply import Applied, Applier
+from chatoperator.autoscale.samples import Memory
 from chatoperator.events import event, news
 from chatoperator.kube import ApiError, Kube
 from chatoperator.mongo import MongoRefused
@@ -23,7 +24,7 @@ from chatoperator.observe import Observer, last_status
 from chatoperator.plan.decide import plan
 from chatoperator.plan.observed import ClusterStatus, Condition
 from chatoperator.plan.status import stamp
-from chatoperator.spec import GROUP, KIND, VERSION, InvalidSpec, parse
+from chatoperator.spec import GROUP, KIND, VERSION, ChatCluster, InvalidSpec, parse
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Reconciler:
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._last: dict[Key, float] = {}
+        self._memories: dict[Key, Memory] = {}
         self.writes = 0
         self.visits = 0
 
@@ -83,8 +85,9 @@ class Reconciler:
             task.add_done_callback(lambda _: self._forget(key))
 
     def _forget(self, key: Key) -> None:
-        for table in (self._tasks, self._wakers, self._last):
+        for table in (self._tasks, self._wakers, self._last, self._memories):
             table.pop(key, None)
+        self._observer.forget(*key)
 
     @property
     def oldest_visit_s(self) -> float:
@@ -135,28 +138,32 @@ class Reconciler:
         except InvalidSpec as error:
             await self._complain(resource, before, error)
             return self._rhythm.resync_s
-        seen = await self._observer.see(cluster, at(resource, "status"))
+        seen = await self._observer.see(cluster, at(resource, "status"), self._memories.get(key, Memory()))
         desired = plan(cluster, seen.observed, self._wall())
-        written = await self._applier.tell(cluster, desired.status, before)
+        self._memories[key] = desired.memory
+        # What was decided is written down before it is done, so that whoever goes on knows of it.
+        version = text(resource, "metadata", "resourceVersion")
+        written = await self._applier.tell(cluster, desired.status, before, version)
         for told in news(before, desired.status):
             written += 1
             unique = secrets.token_hex(8)
             await self._kube.create(event(cluster, told, self._wall(), unique, self._instance))
-        done = await self._applier.bring(
-            cluster, desired, seen.live, view=seen.observed.mongodb, credentials=seen.observed.credentials
-        )
+        done = await self._applier.bring(cluster, desired, seen.live, seen.observed)
         for words in done.refused:
             logger.error("%s/%s: refused: %s", namespace, name, words)
         self.writes += written + done.writes
         if done.writes:
             logger.info("%s/%s: %d writes", namespace, name, done.writes)
-        return self._delay(desired.status, done.writes)
+        return self._delay(cluster, desired.status, done)
 
-    def _delay(self, status: ClusterStatus, writes: int) -> float:
-        ready = status.condition("Ready")
-        if writes or ready is None or ready.status != "True":
-            return self._rhythm.soon_s
-        return self._rhythm.resync_s * random.uniform(0.9, 1.1)  # noqa: S311  spread
+    def _delay(self, cluster: ChatCluster, status: ClusterStatus, done: Applied) -> float:
+        ready, scaling = status.condition("Ready"), cluster.spec.autoscaling
+        if done.writes or done.orders or ready is None or ready.status != "True" or status.drain is not UNSET:
+            return min(self._rhythm.soon_s, float(scaling.interval_seconds))
+        rhythm = self._rhythm.resync_s
+        if status.nodes.running and scaling.mode == "Operator":
+            rhythm = min(rhythm, float(scaling.interval_seconds))
+        return rhythm * random.uniform(0.9, 1.1)  # noqa: S311  spread
 
     async def _complain(self, resource: Object, before: ClusterStatus, error: InvalidSpec) -> None:
         """Only a spec that came past the API server's rules gets here: its status says what is wrong."""

@@ -16,6 +16,7 @@ import pytest_asyncio
 from chatoperator.apply import Applier
 from chatoperator.crd import definition
 from chatoperator.kube import Kube
+from chatoperator.nodes import Nodes
 from chatoperator.objects import Json, Object, Ref, at, mapping, ref, text
 from chatoperator.observe import LISTED, Observer
 from chatoperator.plan.naming import MANAGER, PAUSED
@@ -56,8 +57,9 @@ def asked(name: str, **spec: object) -> dict[str, Json]:
 
 
 def reconciler(kube: Kube) -> Reconciler:
-    observer = Observer(kube, image="chat:1", version="test", clock=time.monotonic)
-    return Reconciler(kube, observer, Applier(kube), clock=time.monotonic, instance="test")
+    nodes = Nodes()
+    observer = Observer(kube, nodes, image="chat:1", version="test", clock=time.monotonic)
+    return Reconciler(kube, observer, Applier(kube, nodes), clock=time.monotonic, instance="test")
 
 
 async def settle(visitor: Reconciler, name: str) -> None:
@@ -367,7 +369,7 @@ async def test_events_that_are_lost_doubled_and_reordered_come_to_the_same_end(a
     visitor = reconciler(kube)
     draw = random.Random(7)
     for replicas in (3, 5, 4, 6):
-        api.apply(asked(name, nodes={"replicas": replicas}))
+        api.apply(asked(name, nodes={"replicas": replicas}, autoscaling={"mode": "Off"}))
         for _ in range(draw.randrange(4)):
             visitor.wake(("default", name))
         await asyncio.sleep(draw.random() * 0.3)

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import yaml
 
+from chatoperator.autoscale.samples import Memory, Pod, Sample
 from chatoperator.objects import Json
 from chatoperator.plan import access
 from chatoperator.plan.mongodb import Member, MongoView
-from chatoperator.plan.observed import NodeSample, Observed, Workload
+from chatoperator.plan.observed import Observed, Workload
+from chatoperator.plan.scale import NodesView
 from chatoperator.spec import ChatCluster, parse
 
 EXAMPLES = Path(__file__).parents[2] / "manifests" / "examples"
-NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+NOW = datetime(2026, 11, 24, 12, 0, 1, tzinfo=UTC)
+SOON = datetime(2026, 11, 24, 12, 0, 6, tzinfo=UTC)
+"""Within the same tenth of a scaling window."""
 LATER = datetime(2026, 11, 24, 13, 0, tzinfo=UTC)
 CREDENTIALS = {key: f"p-{key}" for key in access.DRAWN}
 AUTH = {"issuer": "https://login.example.org", "jwksUrl": "https://login.example.org/jwks.json"}
@@ -49,6 +53,29 @@ def healthy_mongodb(count: int = 3) -> MongoView:
     )
 
 
+def pod(name: str, **changes: object) -> Pod:
+    usual: dict[str, object] = {"uid": f"uid-{name}", "name": name, "machine": "m", "running": True, "ready": True}
+    return Pod(**{**usual, "revision": "r1", "address": "192.0.2.7", **changes})  # type: ignore[arg-type]  # fields by name
+
+
+def sample(name: str, connections: int = 0, **changes: object) -> Sample:
+    """As heard now, by a node that hears no other."""
+    now = NOW.timestamp()
+    usual: dict[str, object] = {"node": name, "heard": now, "time": now, "capacity": 20_000}
+    return Sample(**{**usual, "pod": f"uid-{name}", "connections": connections, **changes})  # type: ignore[arg-type]
+
+
+def nodes(**connections: int) -> NodesView:
+    """Nodes that serve and hear each other."""
+    names = tuple(connections)
+    peers = {name: {other: connections[other] for other in names if other != name} for name in names}
+    return NodesView(
+        revision="r1",
+        pods=tuple(pod(name) for name in names),
+        samples=tuple(sample(name, held, peers=peers[name]) for name, held in connections.items()),
+    )
+
+
 def observed(**changes: object) -> Observed:
     """Everything as the smallest ChatCluster asks for it."""
     usual: dict[str, object] = {
@@ -56,7 +83,8 @@ def observed(**changes: object) -> Observed:
         "credentials": CREDENTIALS,
         "workloads": {"node": settled(2), "worker": settled(2), "nats": settled(3), "mongodb": settled(3)},
         "mongodb": healthy_mongodb(),
-        "samples": (NodeSample("a", 10), NodeSample("b", 20)),
+        "nodes": nodes(a=10, b=20),
+        "memory": Memory(),
     }
     return Observed(**{**usual, **changes})  # type: ignore[arg-type]  # fields by name
 

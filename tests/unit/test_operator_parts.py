@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from chatoperator import __version__, crd
 from chatoperator.events import news
 from chatoperator.objects import Json, Ref, covers, mapping, needs_apply, ref, still_wanted
-from chatoperator.observe import gateway_support, read_metrics, workload
+from chatoperator.observe import gateway_support, workload
 from chatoperator.plan.decide import plan
 from chatoperator.plan.mongodb import Initiate, MongoStep, MongoView, PutUsers, Reconfigure, next_step
 from chatoperator.plan.naming import FORCE_RECONFIG
-from chatoperator.plan.observed import ClusterStatus, NodeSample, Workload
+from chatoperator.plan.observed import ClusterStatus, Workload
+from chatoperator.plan.scale import NodesView
 from chatoperator.quantities import canonical
 from chatoperator.reference import pages
 from chatoperator.spec import InvalidSpec, parse
@@ -24,9 +25,11 @@ from tests.unit.operator_cases import (
     EXAMPLES,
     LATER,
     NOW,
+    SOON,
     cluster,
     healthy_mongodb,
     members,
+    nodes,
     observed,
     resource,
     settled,
@@ -198,7 +201,7 @@ ALL = {
 
 
 def test_every_condition_is_there_from_the_first_visit_with_its_generation() -> None:
-    found = plan(cluster(), observed(credentials={}, workloads={}, mongodb=None, samples=()), NOW).status
+    found = plan(cluster(), observed(credentials={}, workloads={}, mongodb=None, nodes=NodesView()), NOW).status
     assert {condition.type for condition in found.conditions} >= ALL
     assert {condition.observed_generation for condition in found.conditions} == {3}
     assert holds(found, "Ready") == "False"
@@ -222,7 +225,7 @@ SICK: list[tuple[Mapping[str, object], str]] = [
     ({"workloads": {**observed().workloads, "node": Workload(2, 2, 2, 1)}}, "Ready"),
     ({"workloads": {**observed().workloads, "worker": Workload(2, 3, 1, 2)}}, "Ready"),
     ({"workloads": {**observed().workloads, "node": Workload(2, 2, 2, 2, seen=False)}}, "Ready"),
-    ({"samples": (NodeSample("a", 1),)}, "MetricsFresh"),
+    ({"nodes": nodes(a=1)}, "MetricsFresh"),
 ]
 
 
@@ -245,8 +248,7 @@ def test_one_member_is_allowed_and_said() -> None:
 
 def test_a_condition_keeps_its_time_while_it_holds() -> None:
     first = status()
-    later = plan(cluster(), observed(status=first), LATER).status
-    assert later == first
+    assert plan(cluster(), observed(status=first), SOON).status == first
     sick = plan(cluster(), observed(status=first, mongodb=None), LATER).status
     ready = sick.condition("Ready")
     assert ready is not None
@@ -255,11 +257,14 @@ def test_a_condition_keeps_its_time_while_it_holds() -> None:
 
 def test_decisions_are_kept_newest_first_and_told_once() -> None:
     first = status()
-    second = plan(cluster(nodes={"replicas": 5}), observed(status=first), LATER).status
+    more = cluster(nodes={"replicas": 5}, autoscaling={"mode": "Off"})
+    second = plan(more, observed(status=first), LATER).status
     assert [decision.what for decision in second.decisions] == ["nodes 2 → 5"]
     told = [each.message for each in news(first, second) if each.reason == "Decided"]
     assert told == [f"nodes 2 → 5: {second.nodes.reason}"]
-    assert news(second, plan(cluster(nodes={"replicas": 5}), observed(status=second), LATER).status) == []
+    workloads = {**observed().workloads, "node": settled(5)}
+    third = plan(more, observed(status=second, workloads=workloads), LATER).status
+    assert [each for each in news(second, third) if each.reason == "Decided"] == []
 
 
 def test_conditions_that_turn_are_told() -> None:
@@ -296,11 +301,6 @@ def test_what_the_gateway_api_has_is_read_from_its_schema() -> None:
     assert found.envoy_traffic_policy
     assert found.session_persistence == {"type", "sessionName"}
     assert gateway_support(None, None).routes is False
-
-
-def test_metrics_without_labels_are_read() -> None:
-    body = '# TYPE chat_connections gauge\nchat_connections 12\n# TYPE x counter\nx_total{a="b"} 3\n'
-    assert read_metrics(body) == {"chat_connections": 12}
 
 
 # The definition.

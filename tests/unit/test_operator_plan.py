@@ -17,7 +17,7 @@ from chatoperator.plan.exposure import GatewaySupport
 from chatoperator.plan.naming import CHECKSUM, PAUSED
 from chatoperator.plan.observed import Observed, RouteView
 from chatoperator.spec import ChatCluster
-from tests.unit.operator_cases import AUTH, CREDENTIALS, LATER, NOW, cluster, example, observed, settled
+from tests.unit.operator_cases import AUTH, CREDENTIALS, LATER, NOW, SOON, cluster, example, nodes, observed, settled
 
 GOLDEN = Path(__file__).with_name("operator_golden")
 PERSISTENCE = frozenset({"type", "sessionName", "cookieConfig", "absoluteTimeout", "idleTimeout"})
@@ -126,8 +126,8 @@ def test_everything_is_named_once_labelled_and_goes_with_its_cluster(asked: Chat
 @given(_spec(), _observations())
 def test_a_status_that_was_written_is_planned_again_unchanged(asked: ChatCluster, seen: Observed) -> None:
     first = plan(asked, seen, NOW).status
-    again = plan(asked, msgspec.structs.replace(seen, status=first), LATER).status
-    steps = plan(asked, msgspec.structs.replace(seen, status=first), LATER)
+    steps = plan(asked, msgspec.structs.replace(seen, status=first), SOON)
+    again = steps.status
     if steps.mongodb is None and first.decisions == again.decisions:
         assert again == first
 
@@ -162,6 +162,9 @@ CHANGES = [
     ({"limits": {"streamMaxMib": 99}}, {"Deployment/chat-worker"}),
     ({"tracing": {"otlpEndpoint": "http://c:4318"}}, {"Deployment/chat-node", "Deployment/chat-worker"}),
     ({"drain": {"windowSeconds": 60}}, {"Deployment/chat-node"}),
+    ({"drain": {"reconnectsPerSecond": 100}}, {"Deployment/chat-node"}),
+    ({"drain": {"deadlineSeconds": 10}}, set()),
+    ({"nodes": {"targetConnections": 10}}, set()),
     ({"nats": {"managed": {"image": "nats:x"}}}, {"StatefulSet/chat-nats"}),
     ({"mongodb": {"managed": {"image": "mongo:x"}}}, {"StatefulSet/chat-mongodb"}),
     ({"image": {"reference": "chat:2"}}, {"Deployment/chat-node", "Deployment/chat-worker"}),
@@ -204,15 +207,21 @@ def test_only_missing_credentials_are_drawn() -> None:
     assert desired.draw.keys == ("nats-node",)
 
 
-def test_nothing_is_drawn_where_both_datastores_are_somebody_elses() -> None:
+def test_where_both_datastores_are_somebody_elses_only_the_nodes_token_is_drawn() -> None:
     outside = cluster(nats={"external": {"secret": "n"}}, mongodb={"external": {"secret": "m"}})
-    desired = plan(outside, observed(credentials={}, mongodb=None), NOW)
-    assert desired.draw is None
+    begun = plan(outside, observed(credentials={}, mongodb=None), NOW)
+    assert begun.draw is not None
+    assert begun.draw.keys == ("node-control",)
+    desired = plan(outside, observed(credentials={"node-control": "token"}, mongodb=None), NOW)
     kinds = {thing.kind for thing in desired.refs}
     assert "StatefulSet" not in kinds
-    assert "Secret" not in kinds
+    assert [where.name for where in desired.refs if where.kind == "Secret"] == ["chat-node-access"]
     volumes = items(objects(desired)["Deployment/chat-node"], "spec", "template", "spec", "volumes")
-    assert [text(source, "secret", "name") for source in items(volumes[1], "projected", "sources")] == ["n", "m"]
+    assert [text(source, "secret", "name") for source in items(volumes[1], "projected", "sources")] == [
+        "n",
+        "m",
+        "chat-node-access",
+    ]
 
 
 def test_a_paused_cluster_is_only_looked_at() -> None:
@@ -232,16 +241,18 @@ def test_a_paused_cluster_is_only_looked_at() -> None:
 def test_a_pause_holds_one_direction(paused: str, asked: int, running: int, replicas: int) -> None:
     annotations = {PAUSED: paused} if paused else {}
     workloads = {**observed().workloads, "node": settled(running)}
-    desired = plan(cluster(annotations, nodes={"replicas": asked}), observed(workloads=workloads), NOW)
+    off = cluster(annotations, nodes={"replicas": asked}, autoscaling={"mode": "Off"})
+    view = nodes(**{f"n{number}": 10 for number in range(running)})
+    desired = plan(off, observed(workloads=workloads, nodes=view), NOW)
     assert desired.scale is not None
-    assert desired.scale[1] == replicas
+    assert (desired.scale.batch is None, desired.scale.replicas) == (replicas >= running, max(replicas, running))
 
 
 @pytest.mark.parametrize(("asked", "replicas"), [(1, 2), (2, 2), (7, 7), (10, 10), (99, 10)])
 def test_replicas_stay_within_their_bounds(asked: int, replicas: int) -> None:
-    desired = plan(cluster(nodes={"replicas": asked}), observed(), NOW)
+    desired = plan(cluster(nodes={"replicas": asked}, autoscaling={"mode": "Off"}), observed(), NOW)
     assert desired.scale is not None
-    assert desired.scale[1] == replicas
+    assert desired.scale.replicas == replicas
     limited = desired.status.condition("ScalingLimited")
     assert limited is not None
     assert limited.status == ("False" if asked == replicas else "True")

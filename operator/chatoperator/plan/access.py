@@ -15,7 +15,18 @@ REPLICA_SET: Final = "chat"
 NATS_ROUTE: Final = "nats-route"
 NATS_SYSTEM: Final = "nats-system"
 MONGODB_KEYFILE: Final = "mongodb-keyfile"
-DRAWN: Final = ("nats-node", "nats-worker", NATS_ROUTE, NATS_SYSTEM, MONGODB_KEYFILE, "mongodb-node", "mongodb-worker")
+NODE_CONTROL: Final = "node-control"
+"""What the operator shows to a node that it drains."""
+DRAWN: Final = (
+    "nats-node",
+    "nats-worker",
+    NATS_ROUTE,
+    NATS_SYSTEM,
+    MONGODB_KEYFILE,
+    "mongodb-node",
+    "mongodb-worker",
+    NODE_CONTROL,
+)
 """Keys of the one Secret whose values are drawn: once, and never written again."""
 
 
@@ -32,19 +43,22 @@ def credentials_name(cluster: ChatCluster) -> str:
 
 def draw(cluster: ChatCluster, known: Mapping[str, str]) -> Draw | None:
     """What has to be drawn before anything else can be planned; None once all is there."""
-    missing = tuple(key for key in DRAWN if key not in known)
+    external = cluster.spec.nats.managed is None and cluster.spec.mongodb.managed is None
+    missing = tuple(key for key in ((NODE_CONTROL,) if external else DRAWN) if key not in known)
     if not missing:
         return None
     return Draw(metadata(cluster, credentials_name(cluster), "credentials"), missing)
 
 
 def access_secret(cluster: ChatCluster, role: str, known: Mapping[str, str]) -> Object | None:
-    """The Secret that a node or a worker reads; None where the person who runs both datastores has made them."""
+    """The Secret that a node or a worker reads; None where it would be empty."""
     data: dict[str, str] = {}
     if cluster.spec.nats.managed is not None:
         data["nats-url"] = nats_url(cluster, role, known[f"nats-{role}"])
     if cluster.spec.mongodb.managed is not None:
         data["mongodb-uri"] = mongodb_uri(cluster, role, known[f"mongodb-{role}"])
+    if role == "node":
+        data["control-token"] = known[NODE_CONTROL]
     if not data:
         return None
     return {
@@ -56,14 +70,15 @@ def access_secret(cluster: ChatCluster, role: str, known: Mapping[str, str]) -> 
     }
 
 
-def access_files(cluster: ChatCluster, role: str) -> tuple[Object, Object]:
-    """Where a pod finds its two URLs: projected sources, for NATS and for MongoDB."""
+def access_files(cluster: ChatCluster, role: str) -> tuple[Object, ...]:
+    """Where a pod finds its two URLs, and a node the token of those who may drain it: projected sources."""
     own = child(cluster, f"{role}-access")
     nats, mongodb = cluster.spec.nats.external, cluster.spec.mongodb.external
-    return (
+    urls = (
         _source(nats.secret if nats else own, f"{role}-url" if nats else "nats-url", "nats-url"),
         _source(mongodb.secret if mongodb else own, f"{role}-uri" if mongodb else "mongodb-uri", "mongodb-uri"),
     )
+    return (*urls, _source(own, "control-token", "control-token")) if role == "node" else urls
 
 
 def _source(secret: str, key: str, path: str) -> Object:

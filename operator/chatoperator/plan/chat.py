@@ -1,21 +1,21 @@
 """Nodes and workers: the two Deployments that run the chat itself, and what they are told."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
+from chatoperator.autoscale.samples import Pod
+from chatoperator.drain import pace
 from chatoperator.objects import Json, Object
 from chatoperator.plan import access, pods
 from chatoperator.plan.exposure import service_annotations
-from chatoperator.plan.naming import ADMIN_PORT, CLIENT_PORT, child, metadata, selector
+from chatoperator.plan.naming import ADMIN_PORT, CLIENT_PORT, ENTRY, child, metadata, selector
 from chatoperator.spec import ChatCluster
 
 Role = Literal["node", "worker"]
 
 _ACCESS: Final = "/etc/chat/access"
-_LEAVE_S: Final = 3
-"""From the pod's end being known to SIGTERM, so that nobody connects to a port that is closing."""
-_FINISH_S: Final = 20
-"""After the last client: storing what is under way, closing connections."""
+_ROLL_S: Final = 600
+"""After which a rollout that does not get on is said to fail."""
 
 
 def settings(cluster: ChatCluster, role: Role) -> Mapping[str, str]:
@@ -43,6 +43,9 @@ def settings(cluster: ChatCluster, role: Role) -> Mapping[str, str]:
         "CHAT_ALLOWED_ORIGINS": ",".join(spec.auth.allowed_origins),
         "CHAT_COMMAND_BURST": str(spec.limits.command_burst),
         "CHAT_COMMAND_RATE_PER_S": str(spec.limits.commands_per_second),
+        "CHAT_CONNECTS_PER_S": str(spec.limits.connects_per_second),
+        "CHAT_CONTROL_TOKEN_FILE": f"{_ACCESS}/control-token",
+        "CHAT_DRAIN_RATE_PER_S": str(spec.drain.reconnects_per_second),
         "CHAT_DRAIN_SETTLE_S": str(spec.drain.settle_seconds),
         "CHAT_DRAIN_WINDOW_S": str(spec.drain.window_seconds),
         "CHAT_HOST": "0.0.0.0",  # noqa: S104  of the pod
@@ -65,12 +68,17 @@ def config_map(cluster: ChatCluster, role: Role) -> Object:
 
 
 def deployment(cluster: ChatCluster, role: Role, image: str, secret: Object | None) -> Object:
-    """Without the nodes' replicas, which belong to the autoscaler's field manager."""
+    """Without the nodes' replicas, which belong to the autoscaler's field manager.
+
+    A rollout takes the next old node only when the clients of the one before have gone (``minReadySeconds``).
+    """
+    ready_s = pace.min_ready_s(cluster.spec) if role == "node" else 0
+    surge: Json = pace.surge(cluster.spec) if role == "node" else "25%"
     spec: dict[str, Json] = {
         "selector": {"matchLabels": selector(cluster, role)},
         "revisionHistoryLimit": 3,
-        "progressDeadlineSeconds": 600,
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
+        "progressDeadlineSeconds": ready_s + _ROLL_S,
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": surge}},
         "template": pods.template(
             cluster,
             role,
@@ -85,10 +93,13 @@ def deployment(cluster: ChatCluster, role: Role, image: str, secret: Object | No
             configuration=pods.checksum(settings(cluster, role), secret["data"] if secret else None),
             grace_s=grace_s(cluster, role),
             over=cluster.spec.nodes.topology_spread if role == "node" else "Host",
+            marked={ENTRY: "open"} if role == "node" else {},
         ),
     }
     if role == "worker":
         spec["replicas"] = cluster.spec.workers.replicas
+    else:
+        spec["minReadySeconds"] = ready_s
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -99,10 +110,7 @@ def deployment(cluster: ChatCluster, role: Role, image: str, secret: Object | No
 
 def grace_s(cluster: ChatCluster, role: Role) -> int:
     """How long a pod may take to end: for a node the whole drain."""
-    if role == "worker":
-        return 30
-    drain = cluster.spec.drain
-    return _LEAVE_S + drain.settle_seconds + drain.window_seconds + _FINISH_S
+    return 30 if role == "worker" else pace.grace_s(cluster.spec)
 
 
 def _container(cluster: ChatCluster, role: Role, image: str) -> Object:
@@ -111,7 +119,7 @@ def _container(cluster: ChatCluster, role: Role, image: str) -> Object:
     rest: dict[str, Json] = {}
     if role == "node":
         ports.insert(0, {"name": "http", "containerPort": CLIENT_PORT, "protocol": "TCP"})
-        rest["lifecycle"] = {"preStop": {"sleep": {"seconds": _LEAVE_S}}}
+        rest["lifecycle"] = {"preStop": {"sleep": {"seconds": pace.LEAVE_S}}}
     return pods.container(
         role,
         image,
@@ -128,15 +136,19 @@ def _container(cluster: ChatCluster, role: Role, image: str) -> Object:
     )
 
 
-def service(cluster: ChatCluster) -> Object:
-    """Where clients come in; ``appProtocol`` tells proxies that sockets come here."""
+def service(cluster: ChatCluster, nodes: Iterable[Pod] = ()) -> Object:
+    """Where clients come in; ``appProtocol`` tells proxies that sockets come here.
+
+    It leads to pods whose entry is open; to all of them while one that is ready has no such label.
+    """
+    labelled = all(pod.labelled for pod in nodes if pod.ready)
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata(cluster, cluster.metadata.name, "node", service_annotations(cluster)),
         "spec": {
             "type": "ClusterIP",
-            "selector": selector(cluster, "node"),
+            "selector": {**selector(cluster, "node"), **({ENTRY: "open"} if labelled else {})},
             "ports": [
                 {
                     "name": "http",

@@ -2,16 +2,18 @@
 
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
+from chatoperator.autoscale.samples import Memory
 from chatoperator.objects import Object, Ref, ref
 from chatoperator.plan import access, chat, mongodb, nats, policies
 from chatoperator.plan.exposure import Exposed, expose
 from chatoperator.plan.mongodb import Initiate, MongoStep, MongoView, PutUsers, Reconfigure
 from chatoperator.plan.naming import PAUSED, child
 from chatoperator.plan.observed import ClusterStatus, Decision, Observed
-from chatoperator.plan.scale import Scale, decide
-from chatoperator.plan.status import report, stamp
+from chatoperator.plan.scale import Remembered, Scale, steer
+from chatoperator.plan.status import datastores_lack, report, stamp
 from chatoperator.spec import ChatCluster
 
 NODES = "apps/v1", "Deployment"
@@ -24,11 +26,13 @@ class Desired(Struct, frozen=True):
     draw: access.Draw | None = None
     objects: tuple[Object, ...] = ()
     """Applied by the workload's field manager."""
-    scale: tuple[Ref, int] | None = None
-    """Applied by the autoscaler's field manager, once the object is there."""
+    scale: Scale | None = None
+    """The nodes' replicas, applied by the autoscaler's field manager, and what their pods are told and marked with."""
     mongodb: MongoStep | None = None
     prune: bool = False
     """Whether objects of ours that are not in ``objects`` go."""
+    memory: Memory = Memory()
+    """For the next visit of the same process."""
 
     @property
     def refs(self) -> frozenset[Ref]:
@@ -37,29 +41,42 @@ class Desired(Struct, frozen=True):
 
 def plan(cluster: ChatCluster, observed: Observed, now: datetime) -> Desired:
     """Deterministic; the same input gives the same objects, and what is there as planned leaves nothing to do."""
-    node = observed.workloads.get("node")
-    scale = decide(cluster, node.desired if node else None)
+    scale = _steer(cluster, observed, now)
     exposed = expose(cluster, observed.gateway)
     step = _mongodb_step(cluster, observed)
+    if cluster.metadata.annotations.get(PAUSED) == "all":
+        return Desired(report(cluster, observed, now, scale=scale, exposed=exposed, decisions=()), memory=scale.memory)
     decisions = _decisions(observed, now, scale, step)
     status = report(cluster, observed, now, scale=scale, exposed=exposed, decisions=decisions)
-    if cluster.metadata.annotations.get(PAUSED) == "all":
-        status = report(cluster, observed, now, scale=scale, exposed=exposed, decisions=())
-        return Desired(status)
-    draw = None if _all_external(cluster) else access.draw(cluster, observed.credentials)
+    draw = access.draw(cluster, observed.credentials)
     if draw is not None:
-        return Desired(status, draw=draw)
+        return Desired(status, draw=draw, memory=scale.memory)
     return Desired(
         status,
         objects=_objects(cluster, observed, exposed),
-        scale=(Ref(*NODES, child(cluster, "node")), scale.replicas),
+        scale=scale,
         mongodb=step,
         prune=True,
+        memory=scale.memory,
     )
 
 
-def _all_external(cluster: ChatCluster) -> bool:
-    return cluster.spec.nats.managed is None and cluster.spec.mongodb.managed is None
+def nodes_deployment(cluster: ChatCluster) -> Ref:
+    return Ref(*NODES, child(cluster, "node"))
+
+
+def _steer(cluster: ChatCluster, observed: Observed, now: datetime) -> Scale:
+    node, before = observed.workloads.get("node"), observed.status
+    view = observed.nodes
+    if node is not None:
+        view = replace(view, replicas=node.desired, settled=node.placed)
+    remembered = Remembered(
+        desired=before.nodes.desired if node is not None else 0,
+        scaling=before.scaling,
+        batch=None if before.drain is UNSET else before.drain,
+    )
+    lacking = "; ".join(datastores_lack(cluster, observed))
+    return steer(cluster, view, remembered, observed.memory, now.timestamp(), datastores=lacking)
 
 
 def _objects(cluster: ChatCluster, observed: Observed, exposed: Exposed) -> tuple[Object, ...]:
@@ -68,7 +85,12 @@ def _objects(cluster: ChatCluster, observed: Observed, exposed: Exposed) -> tupl
     here = policies.components(cluster)
     objects: list[Object] = [policies.service_account(cluster, component) for component in here]
     objects += policies.network_policies(cluster)
-    objects += [policies.disruption_budget(cluster, component) for component in here]
+    leaving = any(sample.state == "draining" and sample.connections for sample in observed.nodes.samples)
+    objects += [
+        # While the clients of one node are under way no other is evicted: the budget of reconnects is one for all.
+        policies.disruption_budget(cluster, component, hold=component == "node" and leaving)
+        for component in here
+    ]
     if cluster.spec.nats.managed is not None:
         objects += [
             nats.config_map(cluster, cluster.spec.nats.managed),
@@ -86,7 +108,7 @@ def _objects(cluster: ChatCluster, observed: Observed, exposed: Exposed) -> tupl
         secret = access.access_secret(cluster, role, observed.credentials)
         objects += [secret] if secret is not None else []
         objects += [chat.config_map(cluster, role), chat.deployment(cluster, role, image, secret)]
-    return (*objects, chat.service(cluster), *exposed.objects)
+    return (*objects, chat.service(cluster, observed.nodes.pods), *exposed.objects)
 
 
 def _mongodb_step(cluster: ChatCluster, observed: Observed) -> MongoStep | None:
@@ -100,9 +122,7 @@ def _decisions(observed: Observed, now: datetime, scale: Scale, step: MongoStep 
     """Newest first."""
     time = stamp(now)
     decisions: list[Decision] = []
-    before = observed.status.nodes.desired
-    if before and before != scale.replicas:
-        decisions.append(Decision(time, f"nodes {before} → {scale.replicas}", scale.why))
+    decisions += [Decision(time, what, why) for what, why in scale.told]
     if step is not None:
         decisions.append(Decision(time, *_words(step, observed.mongodb or MongoView())))
     return tuple(decisions)

@@ -18,6 +18,9 @@ MONGODB_PORT: Final = 27017
 PAUSED: Final = f"{GROUP}/paused"
 """Annotation of a ChatCluster: ``all``, ``scale-in`` or ``scale-out``."""
 FORCE_RECONFIG: Final = f"{GROUP}/force-mongodb-reconfiguration"
+ENTRY: Final = f"{GROUP}/entry"
+"""Label of a node's pod: ``open`` while the Service is to lead to it, else ``closed``."""
+DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 CHECKSUM: Final = f"{GROUP}/configuration"
 """Annotation of a pod template: a digest of what its containers read only when they start."""
 

@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
+from chatoperator.autoscale.decide import Scaling
+from chatoperator.autoscale.samples import Memory
+from chatoperator.drain.batch import Batch
 from chatoperator.plan.exposure import GatewaySupport
 from chatoperator.plan.mongodb import MongoView
+from chatoperator.plan.scale import NodesView
 
 
 class Workload(Struct, frozen=True):
@@ -21,16 +25,12 @@ class Workload(Struct, frozen=True):
 
     @property
     def settled(self) -> bool:
-        return self.seen and self.running == self.updated == self.ready == self.desired
+        return self.placed and self.ready == self.desired
 
-
-class NodeSample(Struct, frozen=True):
-    """What one node said of itself at its last answer."""
-
-    pod: str
-    """The pod's UID."""
-    connections: int
-    draining: bool = False
+    @property
+    def placed(self) -> bool:
+        """Whether as many are there as asked for, all of the latest template, ready or not."""
+        return self.seen and self.running == self.updated == self.desired
 
 
 class RouteView(Struct, frozen=True):
@@ -98,6 +98,12 @@ class ClusterStatus(Struct, frozen=True, rename="camel"):
     endpoints: Endpoints = Endpoints()
     versions: Versions = Versions()
     decisions: tuple[Decision, ...] = ()
+    scaling: Scaling = Scaling()
+    """What scaling goes on with after a restart."""
+    drain: Batch | UnsetType = UNSET
+    """The nodes that are being drained to be removed."""
+    strangers: tuple[str, ...] = ()
+    """Pods whose deletion cost somebody else has written."""
 
     def condition(self, kind: str) -> Condition | None:
         return next((each for each in self.conditions if each.type == kind), None)
@@ -116,6 +122,8 @@ class Observed(Struct, frozen=True):
     """None while nobody was asked."""
     gateway: GatewaySupport = GatewaySupport()
     route: RouteView | None = None
-    samples: tuple[NodeSample, ...] = ()
+    nodes: NodesView = NodesView()
+    memory: Memory = Memory()
+    """What this process remembers of the nodes from earlier visits."""
     status: ClusterStatus = ClusterStatus()
     """What the last visit wrote."""

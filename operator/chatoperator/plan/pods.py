@@ -84,6 +84,7 @@ def template(
     configuration: str,
     grace_s: int,
     over: str,
+    marked: Mapping[str, str] | None = None,
 ) -> Object:
     """A pod template. Nothing of the operator's own version is in it: upgrading the operator rolls nobody."""
     image = cluster.spec.image
@@ -104,7 +105,10 @@ def template(
     if image.pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in image.pull_secrets]
     return {
-        "metadata": {"labels": labels(cluster, component), "annotations": {CHECKSUM: configuration}},
+        "metadata": {
+            "labels": {**labels(cluster, component), **(marked or {})},
+            "annotations": {CHECKSUM: configuration},
+        },
         "spec": spec,
     }
 

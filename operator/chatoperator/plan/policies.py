@@ -29,14 +29,14 @@ def service_account(cluster: ChatCluster, component: str) -> Object:
     }
 
 
-def disruption_budget(cluster: ChatCluster, component: str) -> Object:
-    """One at a time; pods that are not ready anyway may always go."""
+def disruption_budget(cluster: ChatCluster, component: str, *, hold: bool = False) -> Object:
+    """One at a time, and none with ``hold``; pods that are not ready anyway may always go."""
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": metadata(cluster, child(cluster, component), component),
         "spec": {
-            "maxUnavailable": 1,
+            "maxUnavailable": 0 if hold else 1,
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
             "selector": {"matchLabels": pod_selector(cluster, component)},
         },

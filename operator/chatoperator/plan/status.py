@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
+from msgspec import UNSET
+
 from chatoperator.plan.exposure import Exposed
 from chatoperator.plan.mongodb import MongoView
 from chatoperator.plan.naming import PAUSED, selector, selector_text
@@ -48,15 +50,15 @@ def report(
     return ClusterStatus(
         conditions=_conditions(cluster, observed, now, scale, exposed),
         observed_generation=cluster.metadata.generation,
-        connections=sum(sample.connections for sample in observed.samples),
+        connections=scale.stock.connections,
         selector=selector_text(selector(cluster, "node")),
         nodes=NodeCounts(
-            desired=scale.replicas,
+            desired=scale.desired,
             running=node.running,
             ready=node.ready,
             updated=node.updated,
-            summary=f"{node.ready}/{scale.replicas}",
-            reason=scale.why,
+            summary=f"{node.ready}/{scale.desired}",
+            reason=scale.verdict.why,
         ),
         workers=WorkerCounts(cluster.spec.workers.replicas, worker.ready),
         endpoints=Endpoints(
@@ -70,6 +72,9 @@ def report(
             mongodb.image if mongodb else "external",
         ),
         decisions=(*decisions, *observed.status.decisions)[:KEPT_DECISIONS],
+        scaling=scale.verdict.state,
+        drain=UNSET if scale.batch is None else scale.batch,
+        strangers=scale.strangers,
     )
 
 
@@ -93,9 +98,6 @@ def _conditions(
         for each, good in ((datastores, "True"), (entry, "True"), (progressing, "False"))
         if each.status != good
     ]
-    running = {sample.pod for sample in observed.samples}
-    draining = sum(sample.draining for sample in observed.samples)
-    fresh = len(running) >= node.ready
     return (
         say(
             "Ready", not wanting, "AsWanted" if not wanting else "NotAsWanted", "; ".join(wanting) or "all is as asked"
@@ -107,24 +109,56 @@ def _conditions(
             f"{node.ready} nodes and {worker.ready} workers are ready",
         ),
         progressing,
-        say("Draining", draining > 0, "Draining" if draining else "Nothing", f"{draining} nodes are draining"),
-        say("ScalingActive", False, scale.mode, scale.why),
-        say("ScalingLimited", scale.limited, "Clamped" if scale.limited else "Within", scale.bounds),
-        say(
-            "MetricsFresh",
-            fresh,
-            "AllAnswer" if fresh else "SomeSilent",
-            f"{len(running)} of {node.ready} ready nodes told their connections",
-        ),
+        _draining(observed, scale, say),
+        say("ScalingActive", scale.mode == "Operator", scale.mode, scale.verdict.why),
+        _limited(scale, say),
+        _fresh(observed, scale, say),
         entry,
         datastores,
         _paused(cluster, say),
     )
 
 
+def _draining(observed: Observed, scale: Scale, say: _Say) -> Condition:
+    batch = scale.batch
+    if batch is not None:
+        waits = f", waiting for {scale.waits}" if scale.waits else ""
+        return say("Draining", True, batch.phase, f"{batch.names} of {batch.replicas} nodes{waits}")
+    names = {pod.uid: pod.name for pod in observed.nodes.pods}
+    leaving = [
+        f"{names[sample.pod]}: {sample.connections} clients left"
+        for sample in observed.nodes.samples
+        if sample.state == "draining" and sample.connections and sample.pod in names
+    ]
+    if leaving:
+        return say("Draining", True, "Stopping", "; ".join(leaving))
+    return say("Draining", False, "Nothing", "no node is being drained")
+
+
+def _limited(scale: Scale, say: _Say) -> Condition:
+    verdict = scale.verdict
+    if verdict.limited:
+        return say("ScalingLimited", True, "Clamped", verdict.limited)
+    if verdict.waits:
+        return say("ScalingLimited", True, "Waiting", f"{verdict.wanted} nodes would do: {'; '.join(verdict.waits)}")
+    if scale.strangers:
+        words = f"the deletion cost of {', '.join(scale.strangers)} was written by somebody else"
+        return say("ScalingLimited", True, "ForeignDeletionCost", words)
+    return say("ScalingLimited", False, "Within", f"{verdict.wanted} nodes are asked for")
+
+
+def _fresh(observed: Observed, scale: Scale, say: _Say) -> Condition:
+    doubts = scale.stock.doubts
+    if doubts:
+        return say("MetricsFresh", False, "Doubtful", "; ".join(doubts))
+    ready = observed.workloads.get("node", Workload()).ready
+    heard = scale.stock.heard
+    return say("MetricsFresh", heard >= ready, "AllAnswer" if heard >= ready else "SomeSilent", f"{heard} nodes answer")
+
+
 def _datastores(cluster: ChatCluster, observed: Observed, say: _Say) -> Condition:
     nats, mongodb = cluster.spec.nats.managed, cluster.spec.mongodb.managed
-    lacking = _nats_lacks(nats, observed) + _mongodb_lacks(mongodb, observed.mongodb)
+    lacking = datastores_lack(cluster, observed)
     if lacking:
         return say("DatastoresReady", False, "Lacking", "; ".join(lacking))
     managed = (("NATS", nats), ("MongoDB", mongodb))
@@ -135,6 +169,12 @@ def _datastores(cluster: ChatCluster, observed: Observed, say: _Say) -> Conditio
     external = [name for name, asked in managed if asked is None]
     words = f"{' and '.join(external)} are run by somebody else and not looked at" if external else "all are ready"
     return say("DatastoresReady", True, "Ready", words)
+
+
+def datastores_lack(cluster: ChatCluster, observed: Observed) -> list[str]:
+    """What is not whole of those that the operator runs, in words."""
+    nats, mongodb = cluster.spec.nats.managed, cluster.spec.mongodb.managed
+    return _nats_lacks(nats, observed) + _mongodb_lacks(mongodb, observed.mongodb)
 
 
 def _nats_lacks(managed: ManagedNats | None, observed: Observed) -> list[str]:
@@ -170,7 +210,7 @@ def _entry(observed: Observed, exposed: Exposed, say: _Say) -> Condition:
 
 
 def _progressing(cluster: ChatCluster, observed: Observed, scale: Scale, say: _Say) -> Condition:
-    wanted = {"node": scale.replicas, "worker": cluster.spec.workers.replicas}
+    wanted = {"node": scale.desired, "worker": cluster.spec.workers.replicas}
     if cluster.spec.nats.managed is not None:
         wanted["nats"] = cluster.spec.nats.managed.replicas
     if cluster.spec.mongodb.managed is not None:
