@@ -12,7 +12,17 @@ anything of the nodes but ``chatnode.protocol``.
 
 from chatclient.answers import Ack, Page, Presence, Room
 from chatclient.client import Client, new_id
-from chatclient.errors import ClientError, Ended, Malformed, Refused, Unanswered
+from chatclient.errors import (
+    ClientError,
+    Ended,
+    Malformed,
+    OutboxFailed,
+    OutboxFull,
+    Refused,
+    Unanswered,
+    Withdrawn,
+)
+from chatclient.journal import Unsent
 from chatclient.ladder import LADDER, Transport
 from chatclient.machine import Timing
 
@@ -23,6 +33,8 @@ __all__ = [
     "ClientError",
     "Ended",
     "Malformed",
+    "OutboxFailed",
+    "OutboxFull",
     "Page",
     "Presence",
     "Refused",
@@ -30,5 +42,7 @@ __all__ = [
     "Timing",
     "Transport",
     "Unanswered",
+    "Unsent",
+    "Withdrawn",
     "new_id",
 ]

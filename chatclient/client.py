@@ -5,6 +5,7 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -13,10 +14,13 @@ from msgspec import UNSET
 from chatclient import answers
 from chatclient.answers import Ack, Page, Presence, Room
 from chatclient.driver import Answer, Driver, Token
-from chatclient.errors import Malformed, Unanswered
+from chatclient.errors import Ended, Malformed, Unanswered
+from chatclient.journal import Unsent
 from chatclient.ladder import LADDER, Ladder, Transport
 from chatclient.lines.line import CLOSE_S
 from chatclient.machine import Machine, Query, State, Timing
+from chatclient.outputs import Reject, Settle
+from chatclient.sending import Sending
 from chatnode.protocol import frames, limits
 from chatnode.protocol.events import Event, SubscribedEvent
 from chatnode.protocol.frames import Delete, Edit, History, Position, React, Read, Send, StoredCommand, Typing
@@ -34,7 +38,9 @@ class Client:
     token, or a function that gets one whenever one is needed: for each connection and before the old one ends; it
     raises OSError or TimeoutError where that may go better later, anything else ends the client. ``timeout`` is how
     many seconds a call waits for its answer, over all reconnections; put ``asyncio.timeout`` around those that are to
-    wait for less. ``transports`` are tried in this order (``docs/client.md``); a single one is never left.
+    wait for less. ``transports`` are tried in this order (``docs/client.md``); a single one is never left. ``outbox``
+    is a file in which commands are kept until they have their ack, for whichever client of the user comes next: what
+    was put there is sent, also where nobody waits for it any more.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Client:
         *,
         timeout: float = 60.0,
         transports: Sequence[Transport | str] = LADDER,
+        outbox: str | Path | None = None,
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -51,15 +58,21 @@ class Client:
         ids: Callable[[], str] = new_id,
     ) -> None:
         urls = (url,) if isinstance(url, str) else tuple(url)
-        ladder = Ladder([Transport(each) for each in transports])
+        timing = timing or Timing()
+        ladder = Ladder([Transport(each) for each in transports], probe_s=timing.probe_s)
         self._timeout = timeout
         self._clock = clock
         self._ids = ids
         self._machine = Machine(
-            timing or Timing(), ids=ids, draw=draw, wall=wall, renewable=not isinstance(token, str), ladder=ladder
+            timing, ids=ids, draw=draw, wall=wall, renewable=not isinstance(token, str), ladder=ladder
         )
         self._driver = Driver(self._machine, urls, token, clock)
         self._runner: asyncio.Task[None] | None = None
+        self._sending: Sending | None = None
+        self._sender: asyncio.Task[None] | None = None
+        if outbox is not None:
+            self._sending = Sending(Path(outbox), _Way(self._machine, self._driver, clock), wall)
+            self._driver.watch(self._sending)
 
     @property
     def welcome(self) -> frames.Welcome | None:
@@ -90,6 +103,9 @@ class Client:
 
     async def __aenter__(self) -> Self:
         """Connected; :class:`Ended` when refused for good, :class:`Unanswered` when nobody answered in time."""
+        if self._sending is not None:
+            await self._sending.load()
+            self._sender = asyncio.create_task(self._sending.run(), name="chatclient-outbox")
         self._runner = asyncio.create_task(self._driver.run(), name="chatclient")
         try:
             async with asyncio.timeout(self._timeout):
@@ -121,7 +137,10 @@ class Client:
             await asyncio.wait([self._runner], timeout=2 * CLOSE_S if conversing else 0)
         finally:
             self._runner.cancel()
-        await asyncio.gather(self._runner, return_exceptions=True)
+            if self._sender is not None:
+                # Only now may another process lead: nothing of this one is on its way any more.
+                self._sender.cancel()
+        await asyncio.gather(*(task for task in (self._runner, self._sender) if task), return_exceptions=True)
 
     # What one can ask for.
 
@@ -267,11 +286,45 @@ class Client:
 
     # Calls and their answers.
 
+    # The outbox.
+
+    def unsent(self) -> list[Unsent]:
+        """What is in the outbox file without an ack, in the order of sending; ``denied`` where a node refused it."""
+        return self._outbox().unsent()
+
+    async def retry(self, command: str) -> None:
+        """Send again, behind the others, what was refused."""
+        await self._outbox().retry(command)
+
+    async def discard(self, command: str) -> None:
+        """Delete from the outbox file. What was on its way may be stored all the same."""
+        await self._outbox().delete(command)
+
+    def _outbox(self) -> Sending:
+        if self._sending is None:
+            raise ValueError("this client has no outbox file; give it one: Client(..., outbox=path)")
+        return self._sending
+
     async def _store(self, command: StoredCommand) -> Ack:
         waiting = self._driver.expect(command.id)
+        if self._sending is not None:
+            return await self._store_in_file(self._sending, command, waiting)
         self._machine.store(self._clock(), command)
         what = f"{type(command).__name__.lower()} in {command.room}"
         return answers.stored(_ack(await self._answer(command.id, waiting, what)))
+
+    async def _store_in_file(self, sending: Sending, command: StoredCommand, waiting: asyncio.Future[Answer]) -> Ack:
+        try:
+            async with asyncio.timeout(self._timeout):
+                if self._driver.finished.is_set():
+                    raise Ended("the client is closed")
+                await sending.put(command)
+                return answers.stored(_ack(await waiting))
+        except TimeoutError:
+            what = f"{type(command).__name__.lower()} in {command.room}"
+            raise Unanswered(command.id, what, self._timeout) from None
+        finally:
+            self._driver.forget(command.id)
 
     async def _ask(self, command: Query | frames.Unsubscribe) -> frames.Ack:
         waiting = self._driver.expect(command.id)
@@ -289,6 +342,30 @@ class Client:
         finally:
             if self._driver.forget(call) and (waiting.cancelled() or not waiting.done()):
                 self._machine.abandon(call)
+
+
+class _Way:
+    """How an outbox file sends."""
+
+    def __init__(self, machine: Machine, driver: Driver, clock: Callable[[], float]) -> None:
+        self._machine = machine
+        self._driver = driver
+        self._clock = clock
+
+    def store(self, command: StoredCommand) -> None:
+        self._machine.store(self._clock(), command)
+        self._driver.apply()
+
+    def withdraw(self, command: str) -> None:
+        self._machine.withdraw(self._clock(), command)
+        self._driver.apply()
+
+    def answer(self, outcome: Settle | Reject) -> None:
+        self._driver.answer(outcome)
+
+    def fail(self, error: Ended) -> None:
+        self._machine.fail(error)
+        self._driver.apply()
 
 
 def _ack(answer: Answer) -> frames.Ack:

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from chatclient.errors import Ended
 from chatclient.ladder import End, Transport
@@ -37,6 +37,12 @@ NO_TOKEN: Final = End(error="no_token")
 
 Token = str | Callable[[], Awaitable[str]]
 Answer = frames.Ack | SubscribedEvent
+
+
+class Watch(Protocol):
+    def greeted(self, user: str) -> None: ...
+
+    def settled(self, outcome: Settle | Reject) -> None: ...
 
 
 class _Attempt:
@@ -73,6 +79,7 @@ class Driver:
         self._clock = clock
         self._dials = 0
         self._answers: dict[str, asyncio.Future[Answer]] = {}
+        self._watch: Watch | None = None
         self._attempt: _Attempt | None = None
         self._probe: _Attempt | None = None
         self._lines: set[asyncio.Task[None]] = set()
@@ -82,6 +89,10 @@ class Driver:
         self._armed: float | None = None
         """What the timer waits for."""
         self._tls: ssl.SSLContext | None = None
+
+    def watch(self, watch: Watch) -> None:
+        """Tell an outbox who is connected and what becomes of commands."""
+        self._watch = watch
 
     # Calls and their answers.
 
@@ -124,14 +135,30 @@ class Driver:
             case FetchToken():
                 self._fetch.set()
             case Greeted(welcome):
-                self.welcome = welcome
-                self.greeted.set()
+                self._greet(welcome)
             case Finish(error):
-                self.ended = error
-                for event in (self.finished, self.greeted, self.arrived):
-                    event.set()
+                self._finish(error)
+
+    def _greet(self, welcome: frames.Welcome) -> None:
+        self.welcome = welcome
+        self.greeted.set()
+        if self._watch is not None:
+            self._watch.greeted(welcome.user)
+
+    def _finish(self, error: Ended | None) -> None:
+        self.ended = error
+        for call in list(self._answers):
+            self.answer(Reject(call, error or Ended("the client was closed")))
+        for event in (self.finished, self.greeted, self.arrived):
+            event.set()
 
     def _settle(self, outcome: Settle | Reject) -> None:
+        self.answer(outcome)
+        if self._watch is not None:
+            self._watch.settled(outcome)
+
+    def answer(self, outcome: Settle | Reject) -> None:
+        """Tell whoever waits for it."""
         waiting = self._answers.get(outcome.call)
         if waiting is None or waiting.done():
             return

@@ -48,5 +48,21 @@ class Ended(ClientError):
         self.code = code
 
 
+class OutboxFailed(ClientError):
+    """The outbox file cannot be read or written. Nothing that it holds was changed."""
+
+
+class OutboxFull(ClientError):
+    """Too many commands are unsent."""
+
+
+class Withdrawn(ClientError):
+    """The command was deleted from the outbox before it had an answer. If it was on its way it may be stored."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(f"the command {command} was deleted from the outbox")
+        self.command = command
+
+
 class Malformed(ClientError):
     """The node answered something that protocol v1 does not allow; node and client are of different versions."""

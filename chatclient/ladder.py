@@ -104,7 +104,7 @@ class _State(enum.Enum):
 class Ladder:
     """``transports`` in the order of preference; a single one is never left. ``draw`` is uniform in [0, 1)."""
 
-    def __init__(self, transports: Sequence[Transport] = LADDER) -> None:
+    def __init__(self, transports: Sequence[Transport] = LADDER, *, probe_s: float = PROBE_S) -> None:
         if not transports or len(set(transports)) < len(transports):
             raise ValueError("transports are one or several, each once")
         self._transports = tuple(transports)
@@ -120,7 +120,7 @@ class Ladder:
         self._shorts = 0
         self._waits = 0
         self._offline = False
-        self._probe_s = PROBE_S
+        self._probe_first_s = self._probe_s = probe_s
         self._probe_at: float | None = None
         self._probe_until: float | None = None
         """A probe runs, and is given up then."""
@@ -161,7 +161,7 @@ class Ladder:
         if well and lasted >= SHORT_S:
             self._shorts = self._waits = 0
             if self._rung == 0:
-                self._probe_s = PROBE_S
+                self._probe_s = self._probe_first_s
         elif not (end.of_server or told or self._offline):
             return self._failed(now, draw, short=well)
         return self._wait(now, draw)
@@ -195,7 +195,7 @@ class Ladder:
         """The network is there, and may be another one: try at once, once."""
         self._offline = False
         self._failures = self._shorts = 0
-        self._probe_s = PROBE_S
+        self._probe_s = self._probe_first_s
         if self._state is _State.WELL and self._probe_at is not None:
             return self._probe(now)
         return self.visible(now)

@@ -17,7 +17,7 @@ from msgspec import UNSET
 from chatclient.backoff import delay
 from chatclient.errors import Ended, Refused
 from chatclient.inbox import Inbox, Refusal
-from chatclient.ladder import Decision, Do, End, Ladder, Transport
+from chatclient.ladder import PROBE_S, Decision, Do, End, Ladder, Transport
 from chatclient.outbox import RETRY_BASE_S, RETRY_CAP_S, Outbox
 from chatclient.outputs import (
     Dial,
@@ -71,6 +71,8 @@ class Timing:
     ping_s: float = 10.0
     refresh_margin_s: float = 60.0
     """A new token is fetched this long before the old one ends, or when four fifths of its life are over."""
+    probe_s: float = PROBE_S
+    """How long a lower transport is well until WebSocket is tried beside it."""
     events: int = 1_024
 
 
@@ -304,6 +306,13 @@ class Machine:
         for outbox in self._outboxes.values():
             outbox.discard(call)
 
+    def withdraw(self, now: float, command: str) -> None:
+        """Never send it again, whether it was written or not."""
+        for room, outbox in list(self._outboxes.items()):
+            if command in outbox:
+                outbox.remove(command)
+                self._flush_room(room, now)
+
     # Replies.
 
     def _welcome(self, welcome: Welcome, now: float) -> None:
@@ -336,13 +345,19 @@ class Machine:
             case Ping() | Connect():
                 pass
             case command if isinstance(command, StoredCommand):
-                self._outboxes[command.room].settled(command.id)
-                self._outputs.append(Settle(command.id, ack))
-                self._flush_room(command.room, now)
+                self._stored(command, ack, now)
             case command:
                 self._query_failures = 0
                 if self._queries.pop(command.id, None):
                     self._outputs.append(Settle(command.id, ack))
+
+    def _stored(self, command: StoredCommand, ack: Ack, now: float) -> None:
+        outbox = self._outboxes.get(command.room)
+        if outbox is None or command.id not in outbox:
+            return
+        outbox.settled(command.id)
+        self._outputs.append(Settle(command.id, ack))
+        self._flush_room(command.room, now)
 
     def _error(self, error: Error, now: float) -> None:
         asked = self._asked.pop(error.id, None) if error.id is not UNSET else None
@@ -374,7 +389,9 @@ class Machine:
             self._finish(Ended(f"the node refused the connection: {error.code}: {error.message}"))
 
     def _store_refused(self, command: StoredCommand, error: Error, now: float) -> None:
-        outbox = self._outboxes[command.room]
+        outbox = self._outboxes.get(command.room)
+        if outbox is None or command.id not in outbox:
+            return
         if error.retryable:
             retry_after = None if error.retry_after is UNSET else error.retry_after
             outbox.failed(command.id, now, draw=self._draw(), retry_after=retry_after)

@@ -91,6 +91,10 @@ class Outbox:
         del self._entries[command]
         return True
 
+    def remove(self, command: str) -> None:
+        """Never send it again, written or not."""
+        self._entries.pop(command, None)
+
     def _under_way(self) -> bool:
         return any(entry.under_way for entry in self._entries.values())
 
