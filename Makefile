@@ -19,7 +19,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/operator
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up web bench bench-long test $(TESTS:%=test-%) conformance chaos lint format docs clean chromium
+.PHONY: help up web bench bench-long test $(TESTS:%=test-%) conformance chaos cluster sbom lint format docs clean chromium
 
 help:
 	@echo "make up        the whole cluster on this machine, until Ctrl-C; ARGS=\"--nodes 3 --fresh\" (ARGS=--help lists all)"
@@ -30,6 +30,8 @@ help:
 	@echo "make conformance       the WebSocket against the Autobahn suite; needs a Python 2.7 (pyenv, or CHAT_PYTHON2)"
 	@echo "make test-cluster      the operator on a real Kubernetes, built here (root; minutes the first time)"
 	@echo "                       PYTEST=\"-k name -x\" goes to pytest"
+	@echo "make cluster   that Kubernetes with the chart and a ChatCluster, for a person to look at; ARGS=--help lists options"
+	@echo "make sbom      what is in the image, as CycloneDX, in build/"
 	@echo "make bench     this project beside Socket.IO, Starlette and a bare server; BENCH=--help lists options; needs Go and npm"
 	@echo "make bench-long        how its figures grow with nodes, rooms, sockets and history, and a soak"
 	@echo "make chaos     three nats-servers, three mongods, nodes and workers broken on purpose; CHAOS=\"--seed 7 --seconds 300\""
@@ -76,6 +78,15 @@ bench-long:
 
 test-cluster:
 	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m pytest tests/cluster $(PYTEST)
+
+cluster: web
+	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && exec $$venv/bin/python -m tests.cluster $(ARGS)
+
+sbom:
+	@tool=$$($(environment) sbom) && image=$$($(environment) operator) && mkdir -p build && \
+	$$tool/bin/python -m cyclonedx_py environment --output-reproducible --mc-type application --pyproject pyproject.toml \
+	  --output-format JSON --output-file build/sbom.python.cdx.json $$image/bin/python && \
+	venv=$$($(environment) local) && $(web) sbom && ls build/sbom.*
 
 chaos:
 	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m tests.chaos $(CHAOS)

@@ -1,4 +1,4 @@
-"""Build and check the web client: ``python web.py ENVIRONMENT build|lint|check|test``.
+"""Build and check the web client: ``python web.py ENVIRONMENT build|lint|check|test|sbom``.
 
 Packages are installed once per ``package-lock.json``, outside the checkout, and linked to ``web/node_modules``; a real
 folder there (made by ``npm ci`` by hand) is used as it is. ``build`` does nothing when what it built last was made of
@@ -109,9 +109,24 @@ def build(venv: Path) -> None:
     STAMP.write_text(wanted, "ascii")
 
 
+def sbom(venv: Path) -> None:
+    """What is bundled into the page, as CycloneDX."""
+    install(venv)
+    where, command = find_node(venv)
+    env = {**os.environ, "PATH": "{}{}{}".format(where, os.pathsep, os.environ.get("PATH", os.defpath))}
+    listing = [*command, "sbom", "--package-lock-only", "--omit", "dev", "--sbom-format", "cyclonedx"]
+    made = subprocess.run(listing, cwd=str(WEB), env=env, stdout=subprocess.PIPE, check=False)
+    if made.returncode:
+        environment.fail("npm sbom did not work (see above)")
+    (environment.ROOT / "build" / "sbom.web.cdx.json").write_bytes(made.stdout)
+
+
 def main(venv: Path, task: str) -> None:
     if task == "build":
         build(venv)
+        return
+    if task == "sbom":
+        sbom(venv)
         return
     install(venv)
     npm(venv, "run", "--silent", task, what=f"npm run {task} in web/")

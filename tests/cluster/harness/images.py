@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.cluster.harness import archives, tools
+from tests.cluster.harness import archives, skaffold, tools
 from tests.cluster.harness.cache import CACHE, ROOT, HarnessError, digest, kept, run, say
 
 CHAT = "localhost/chatcluster:test"
@@ -129,14 +129,15 @@ def _sources() -> Iterable[Path]:
             path for path in sorted((ROOT / folder).rglob("*")) if path.is_file() and "__pycache__" not in path.parts
         )
     yield ROOT / "requirements" / "operator.txt"
-    yield ROOT / "deploy" / "Dockerfile"
+    yield skaffold.artifact().dockerfile
 
 
 def chat() -> Path:
-    """The project's own image, built by buildah from ``deploy/Dockerfile``."""
+    """The project's own image, built by buildah of what ``skaffold.yaml`` names."""
     stamp = digest(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() for path in _sources())
     wheels = _wheels()
     base = _base_archive()
+    artifact = skaffold.artifact()
 
     def build(target: Path) -> None:
         storage = ("--root", CACHE / "buildah", "--runroot", target / "run", "--storage-driver", "overlay")
@@ -147,7 +148,8 @@ def chat() -> Path:
                     *("buildah", *storage, "bud", "--quiet", "--isolation", "chroot", "--pull-never", "--layers"),
                     *("--timestamp", "0", "--build-arg", "BASE=localhost/base:test"),
                     *("--build-arg", "PIP_OPTIONS=--no-index --find-links /wheels", "--volume", f"{wheels}:/wheels:ro"),
-                    *("--ignorefile", ROOT / ".dockerignore", "-f", ROOT / "deploy" / "Dockerfile", "-t", CHAT, ROOT),
+                    *("--ignorefile", artifact.context / ".dockerignore"),
+                    *("-f", artifact.dockerfile, "-t", CHAT, artifact.context),
                 ]
             )
             run(["buildah", *storage, "push", "--quiet", CHAT, f"oci-archive:{target / 'image.tar'}:{CHAT}"])

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 import jwt
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
@@ -21,13 +22,31 @@ class Issuer:
 
     jwks_url: Final = f"http://identity.{NAMESPACE}.svc/jwks.json"
 
-    def __init__(self) -> None:
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    def __init__(self, pem: bytes | None = None) -> None:
+        """With ``pem`` one that signs with that key, else with a new one."""
+        if pem is None:
+            self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            return
+        key = serialization.load_pem_private_key(pem, password=None)
+        assert isinstance(key, rsa.RSAPrivateKey)
+        self._key = key
 
-    def token(self, user: str, *, scopes: Collection[str] = (), lifetime_s: int = 7200) -> str:
+    def private_pem(self) -> str:
+        kind = serialization.PrivateFormat.PKCS8
+        return self._key.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption()).decode()
+
+    def token(self, user: str, *, name: str = "", scopes: Collection[str] = (), lifetime_s: int = 7200) -> str:
         now = int(time.time())
-        claims = {"sub": user, "name": user, "iss": ISSUER, "aud": AUDIENCE, "iat": now, "exp": now + lifetime_s}
-        return jwt.encode({**claims, "scope": " ".join(scopes)}, self._key, "RS256", headers={"kid": _KEY_ID})
+        claims = {
+            "sub": user,
+            "name": name or user,
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "iat": now,
+            "exp": now + lifetime_s,
+            "scope": " ".join(scopes),
+        }
+        return jwt.encode(claims, self._key, "RS256", headers={"kid": _KEY_ID})
 
     def objects(self, image: str) -> list[Mapping[str, object]]:
         public = json.loads(RSAAlgorithm.to_jwk(self._key.public_key()))

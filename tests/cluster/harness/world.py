@@ -12,11 +12,11 @@ from typing import Final
 import msgspec
 import yaml
 
-from tests.cluster.harness import images, tools
+from tests.cluster.harness import images, skaffold, tools
 from tests.cluster.harness.cache import ROOT, HarnessError, run
 from tests.cluster.harness.kubernetes import Kubernetes, wait_until
 
-OPERATOR_NAMESPACE: Final = "chat-system"
+OPERATOR_NAMESPACE: Final = skaffold.release().namespace
 Document = dict[str, object]
 
 
@@ -30,6 +30,10 @@ class World:
         self.datastores = images.DATASTORES if kubernetes else ""
         """The image with both datastores; empty: the ones that the resource names by default."""
         self._kubectl = tools.built("kubernetes") / "kubectl"
+
+    @property
+    def kubectl_folder(self) -> Path:
+        return self._kubectl.parent
 
     def kubectl(self, *arguments: str | Path, document: str | None = None, timeout: float = 300) -> str:
         command = [str(part) for part in (self._kubectl, "--kubeconfig", self.kubeconfig, *arguments)]
@@ -90,11 +94,11 @@ class World:
 
     def install_chart(self, *settings: str) -> None:
         """Install or upgrade the operator by its chart, and wait until it is there."""
-        name, _, tag = self.image.rpartition(":")
-        values = [f"image.repository={name}", f"image.tag={tag}", "image.pullPolicy=IfNotPresent", *settings]
+        release = skaffold.release()
+        values = [*release.values(self.image), *settings]
         chosen = [part for value in values for part in ("--set", value)]
-        place = ["-n", OPERATOR_NAMESPACE, "--create-namespace"]
-        self.helm("upgrade", "--install", "chat", ROOT / "chart", *place, *chosen, "--timeout", "180s")
+        place = ["-n", release.namespace, *(["--create-namespace"] if release.create_namespace else [])]
+        self.helm("upgrade", "--install", release.name, ROOT / release.chart_path, *place, *chosen, "--timeout", "180s")
         self.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "status", "deploy/chat-operator", "--timeout=180s")
 
     @contextlib.contextmanager
@@ -124,8 +128,8 @@ class World:
 
 
 @contextlib.contextmanager
-def world(folder: Path, *, nodes: bool = True) -> Iterator[World]:
-    """A cluster that is ready; within, this process is inside its network."""
+def world(folder: Path, *, nodes: bool = True, entered: bool = True) -> Iterator[World]:
+    """A cluster that is ready; within, this thread is inside its network unless ``entered`` is false."""
     given = os.environ.get("CHAT_TEST_KUBECONFIG")
     if given:
         yield World(Path(given), None)
@@ -137,7 +141,7 @@ def world(folder: Path, *, nodes: bool = True) -> Iterator[World]:
         kubernetes.start(nodes=nodes)
         if nodes:
             kubernetes.volumes(12)
-        with kubernetes.entered():
+        with kubernetes.entered() if entered else contextlib.nullcontext():
             yield World(kubernetes.kubeconfig, kubernetes)
     finally:
         kubernetes.stop()
