@@ -7,8 +7,9 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatclient.ladder import LADDER, End, Ladder, Transport
 from chatclient.machine import Machine, State, Timing
-from chatclient.outputs import Dial, HangUp, Reject, Settle, Write
+from chatclient.outputs import Dial, DropProbe, HangUp, Probe, ProbeWrite, Reject, Settle, Switch, Write
 from chatnode.protocol.codec import decode_server_frame
 from chatnode.protocol.events import MessageEvent, StoredEvent
 from chatnode.protocol.frames import Ack, Edit, Position, React, Send, StoredCommand
@@ -30,8 +31,15 @@ class Person:
         self.records = records
         self.ids = ids
         self.recorder = EventRecorder(name)
-        self.machine = Machine(Timing(events=4), ids=ids, draw=lambda: 0.5, wall=lambda: 0.0, renewable=True)
+        ladder = Ladder(probe_s=0.5)
+        self.machine = Machine(
+            Timing(events=4), ids=ids, draw=lambda: 0.5, wall=lambda: 0.0, renewable=True, ladder=ladder
+        )
         self.session: Session | None = None
+        self.probe: Session | None = None
+        self.blocked: frozenset[Transport] = frozenset()
+        """Transports that do not get through."""
+        self.switches = 0
         self.now = 0.0
         self.waiting: dict[str, StoredCommand] = {}
         self.machine.start(self.now)
@@ -41,33 +49,69 @@ class Person:
         """Do what the machine says."""
         for output in self.machine.outputs():
             match output:
-                case Dial():
-                    self.session = self.node.connected(self.name)
-                    self.machine.opened(self.now, "token")
-                    self.work()
                 case Write(data):
                     if self.session:
                         self.session.incoming.append(data)
-                case HangUp():
-                    self.hang_up()
                 case Settle(call, Ack() as ack) if call in self.waiting:
-                    del self.waiting[call]
-                    assert isinstance(ack.room, str)
-                    assert isinstance(ack.epoch, int)
-                    assert isinstance(ack.seq, int)
-                    at = Position(ack.epoch, ack.seq)
-                    self.records.append(
-                        Acked(at=0, client=self.name, user=self.name, command=call, room=ack.room, position=at)
-                    )
+                    self.acked(call, ack)
                 case Reject():
                     raise AssertionError(output)
+                case Dial() | HangUp() | Probe() | ProbeWrite() | DropProbe() | Switch():
+                    self.connect(output)
                 case _:
                     pass
+
+    def connect(self, output: Dial | HangUp | Probe | ProbeWrite | DropProbe | Switch) -> None:
+        match output:
+            case Dial(transport):
+                if transport in self.blocked:
+                    self.machine.ended(self.now, End(), "blocked")
+                else:
+                    self.session = self.node.connected(self.name)
+                    self.machine.opened(self.now, "token")
+                self.work()
+            case HangUp():
+                self.hang_up()
+            case Probe(transport):
+                if transport in self.blocked:
+                    self.machine.probe_ended(self.now, End())
+                else:
+                    self.probe = self.node.connected(self.name)
+                    self.machine.probe_opened("token")
+                self.work()
+            case ProbeWrite(data):
+                if self.probe:
+                    self.probe.incoming.append(data)
+            case DropProbe():
+                self.drop_probe()
+            case Switch():
+                self.hang_up()
+                self.session, self.probe = self.probe, None
+                self.switches += 1
+
+    def acked(self, call: str, ack: Ack) -> None:
+        del self.waiting[call]
+        assert isinstance(ack.room, str)
+        assert isinstance(ack.epoch, int)
+        assert isinstance(ack.seq, int)
+        at = Position(ack.epoch, ack.seq)
+        self.records.append(Acked(at=0, client=self.name, user=self.name, command=call, room=ack.room, position=at))
 
     def hang_up(self) -> None:
         if self.session:
             self.node.cut(self.session)
         self.session = None
+
+    def drop_probe(self) -> None:
+        if self.probe:
+            self.node.cut(self.probe)
+        self.probe = None
+
+    def cut_probe(self) -> None:
+        if self.probe:
+            self.drop_probe()
+            self.machine.probe_ended(self.now, End())
+            self.work()
 
     def store(self, command: StoredCommand) -> None:
         self.records.append(Invoked(at=0, client=self.name, user=self.name, command=command))
@@ -86,6 +130,10 @@ class Person:
         self.work()
 
     def receive(self) -> bool:
+        if self.probe and self.probe.out:
+            self.machine.probe_received(self.now, self.probe.out.popleft())
+            self.work()
+            return True
         if not self.session or not self.session.out:
             return False
         self.machine.received(self.now, self.session.out.popleft())
@@ -93,6 +141,9 @@ class Person:
         return True
 
     def process(self) -> bool:
+        if self.probe and self.probe.incoming:
+            self.node.step(self.probe)
+            return True
         if not self.session or not self.session.incoming:
             return False
         self.node.step(self.session)
@@ -140,6 +191,9 @@ class World:
             self.repeat_a_publish,
             self.chatter,
             self.ask_to_reconnect,
+            self.block_transports,
+            self.cut_the_probe,
+            self.fall,
         )
         self.chance.choice(self.chance.choices((ordinary, faults), (4, 1))[0])(person)
 
@@ -207,8 +261,28 @@ class World:
         if person.session and person.machine.state is State.READY:
             person.session.out.append(b'{"type":"reconnect","after_ms":500,"reason":"drain"}')
 
+    def block_transports(self, person: Person) -> None:
+        person.blocked = frozenset(self.chance.sample(LADDER, self.chance.randint(0, 2)))
+        if person.machine.transport in person.blocked:
+            person.cut(None)
+
+    def fall(self, person: Person) -> None:
+        """To a lower transport, from which it may climb again at once."""
+        person.blocked = frozenset({Transport.WEBSOCKET})
+        if person.machine.transport is Transport.WEBSOCKET:
+            person.cut(None)
+        for _ in range(8):
+            if person.machine.transport is Transport.WEBSOCKET:
+                person.pass_time(1.0)
+        person.blocked = frozenset()
+
+    def cut_the_probe(self, person: Person) -> None:
+        person.cut_probe()
+
     def come_to_rest(self) -> None:
         self.node.refusals = 0
+        for person in self.people:
+            person.blocked = frozenset()
         for _ in range(500):
             moved = [step() for person in self.people for step in (person.process, person.receive, person.take)]
             if not any(moved):
@@ -247,3 +321,15 @@ def test_whatever_fails_every_command_has_its_effect_once_and_nobody_misses_anyt
     verdict = judge(world.records, {room: world.node.page(room) for room in ROOMS})
     assert verdict.ok, str(verdict)
     assert world.node.copies() == world.node.stuck_copies
+
+
+def test_the_histories_contain_climbs_in_the_midst_of_traffic() -> None:
+    """Lest the property above says nothing about the ladder."""
+    switches = 0
+    for seed in range(60):
+        world = World(random.Random(seed))
+        for _ in range(300):
+            world.move()
+        world.come_to_rest()
+        switches += sum(person.switches for person in world.people)
+    assert switches >= 30
