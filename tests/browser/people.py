@@ -38,6 +38,13 @@ class Crowd:
         await page.goto(person.url)
         return person
 
+    async def beside(self, person: "Person") -> "Person":
+        """Another window of the same browser, on the sign-in page."""
+        page = await person.page.context.new_page()
+        self._watch(page)
+        await page.goto(person.url)
+        return Person(page, person.url)
+
     async def join(self, user: str, room: str | None = None, url: str | None = None, **options: Any) -> "Person":
         """A window, signed in as ``user``, with this room open."""
         person = await self.window(url, **options)

@@ -1,4 +1,4 @@
-"""Where WebSockets do not pass: down to server-sent events, to polls, and up again, without a word lost or said twice."""
+"""Where WebSockets do not pass: down to server-sent events, to polls, and up again; nothing is lost or said twice."""
 
 from playwright.async_api import expect
 

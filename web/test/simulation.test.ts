@@ -22,9 +22,11 @@ class Simulation {
   private open = false;
   private opening = false;
   private ids = 0;
+  private orders = 0;
 
   constructor(private readonly random: () => number) {
     this.act({ type: "started", entries: [] });
+    this.act({ type: "leadTaken", entries: [], held: [] });
   }
 
   act(action: Action): void {
@@ -113,6 +115,7 @@ class Simulation {
     this.keeping = [];
     this.state = fresh();
     this.act({ type: "started", entries: [...this.durable.values()] });
+    this.act({ type: "leadTaken", entries: [...this.durable.values()], held: [] });
   }
 
   private forget(text: string): void {
@@ -149,8 +152,9 @@ class Simulation {
   private keepOne(): void {
     const entry = this.keeping.shift();
     if (entry === undefined) return;
-    this.durable.set(entry.id, entry);
-    this.act({ type: "entryKept", room: entry.room, id: entry.id });
+    const order = entry.order ?? ++this.orders;
+    this.durable.set(entry.id, { ...entry, order });
+    this.act({ type: "entryKept", room: entry.room, id: entry.id, order });
   }
 
   private passTime(): void {

@@ -17,6 +17,7 @@ export class World {
   random = 0.5;
   effects: Effect[] = [];
   private ids = 0;
+  private orders = 0;
 
   /** Acts, and returns the effects of this action alone. */
   act(action: Action): readonly Effect[] {
@@ -67,6 +68,7 @@ export class World {
   static following(page: readonly Message[] = [], cursor = "1-100-0", moreBefore = false): World {
     const world = new World();
     world.act({ type: "started", entries: [] });
+    world.act({ type: "leadTaken", entries: [], held: [] });
     world.act({ type: "roomOpened", room: ROOM });
     world.welcome();
     world.act({ type: "roomsListed", rooms: [listed()] });
@@ -104,7 +106,7 @@ export class World {
   keep(): string {
     const entry = this.room.outbox.at(-1);
     if (entry === undefined) throw new Error("the outbox is empty");
-    this.act({ type: "entryKept", room: ROOM, id: entry.id });
+    this.act({ type: "entryKept", room: ROOM, id: entry.id, order: entry.order ?? ++this.orders });
     return entry.id;
   }
 

@@ -2,12 +2,13 @@
 
 import type { ServerFrame } from "../protocol/events";
 import { idSource } from "../protocol/ids";
-import type { Action, Effect, TimerName } from "../state/actions";
+import type { Action, Effect, TimerName, Word } from "../state/actions";
 import type { Env } from "../state/env";
 import type { End, Transport } from "../state/ladder";
 import type { State } from "../state/model";
 import { initialState } from "../state/model";
 import { reduce } from "../state/reducer";
+import { durable } from "../state/windows";
 import type { Credentials } from "./http";
 import { HttpFailure, listMembers, listRooms } from "./http";
 import type { OutboxStore } from "./outbox-store";
@@ -15,12 +16,14 @@ import type { Ears, Line } from "./lines/line";
 import { Poll } from "./lines/poll";
 import { Socket, socketAddress } from "./lines/socket";
 import { Stream } from "./lines/stream";
+import type { Windows } from "./windows";
 import { rememberTransport, rememberedTransport } from "./session";
 
 export type LeaveReason = Extract<Effect, { do: "leave" }>["because"];
 
 export interface World {
   readonly outbox: OutboxStore;
+  readonly windows: (hear: (word: Word) => void) => Windows;
   /** A fresh token for the same person; throws {@link HttpFailure}. */
   readonly renew: (user: string) => Promise<Credentials>;
   readonly left: (because: LeaveReason) => void;
@@ -36,6 +39,7 @@ export class Engine {
   private readonly makeId = idSource((bytes) => crypto.getRandomValues(bytes));
   /** Open connections by number: the current one, and for a moment one beside it. */
   private readonly lines = new Map<number, Line>();
+  private readonly windows: Windows;
   private listing = false;
   private listAgain = false;
   /** Rooms whose members are asked for, and those of them that wait for their turn. */
@@ -49,6 +53,8 @@ export class Engine {
   ) {
     const { token, expires_at: expiresAt, user, name } = credentials;
     this.state = initialState({ user, name }, { text: token, expiresAt });
+    // What is said from now on is not missed: what is loaded afterwards is as new.
+    this.windows = world.windows((word) => { this.dispatch({ type: "windowSaid", word }); });
   }
 
   async start(): Promise<void> {
@@ -58,11 +64,14 @@ export class Engine {
     const remembered = rememberedTransport(Date.now());
     this.dispatch({ type: "started", entries, ...(remembered && { remembered }) });
     if (!navigator.onLine) this.dispatch({ type: "offline" });
+    this.windows.tell({ say: "hello" });
+    this.windows.lead(this.takeLead);
   }
 
   /** Ends everything; the engine is not used again. */
   stop(): void {
     this.away.abort();
+    this.windows.leave();
     for (const line of this.lines.values()) line.close();
     this.lines.clear();
     for (const timer of this.timers.values()) clearTimeout(timer);
@@ -84,6 +93,13 @@ export class Engine {
     this.state = state;
     for (const effect of effects) this.perform(effect);
     if (changed) for (const listener of this.listeners) listener();
+  };
+
+  private readonly takeLead = (): void => {
+    const held = durable(this.state).map(({ id }) => id);
+    void this.world.outbox.load().then((entries) => {
+      this.dispatch({ type: "leadTaken", entries, held });
+    });
   };
 
   private env(): Env {
@@ -140,13 +156,24 @@ export class Engine {
         break;
       case "keep": {
         const { entry } = effect;
-        void this.world.outbox.keep(entry).catch(ignoreRefusal).then(() => {
-          this.dispatch({ type: "entryKept", room: entry.room, id: entry.id });
+        void this.world.outbox.keep(entry).catch(ignoreRefusal).then((order) => {
+          this.dispatch({ type: "entryKept", room: entry.room, id: entry.id, order });
         });
         break;
       }
-      case "drop":
-        void this.world.outbox.drop(effect.id).catch(ignoreRefusal);
+      case "drop": {
+        const { room, id, at } = effect;
+        void this.world.outbox.drop(id).catch(ignoreRefusal).then(() => {
+          this.windows.tell({ say: "gone", room, id, at });
+        });
+        break;
+      }
+      case "tell":
+        this.windows.tell(effect.word);
+        break;
+      case "giveLead":
+        this.windows.giveLead();
+        this.windows.lead(this.takeLead);
         break;
       case "leave":
         this.world.left(effect.because);
@@ -230,6 +257,7 @@ function lineOf(transport: Transport, ears: Ears): Line {
 }
 
 /** A full or lost database must not keep a message from being sent. */
-function ignoreRefusal(error: unknown): void {
+function ignoreRefusal(error: unknown): null {
   if (!(error instanceof DOMException)) throw error;
+  return null;
 }

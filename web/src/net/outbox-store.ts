@@ -1,12 +1,13 @@
-/** Where unsent commands outlive the page. */
+/** Where unsent commands outlive the page; all windows of the browser see the same. */
 
 import type { Entry } from "../state/model";
+import { done, opened } from "./database";
 
 export interface OutboxStore {
   /** Unsent commands of this person, in the order in which they were given. */
   load: () => Promise<readonly Entry[]>;
-  /** Resolves once the entry is durable. */
-  keep: (entry: Entry) => Promise<void>;
+  /** Resolves once the entry is durable, with its place; null where nothing is kept. What is not there any more stays away. */
+  keep: (entry: Entry) => Promise<number | null>;
   drop: (id: string) => Promise<void>;
 }
 
@@ -15,8 +16,8 @@ export class ForgetfulStore implements OutboxStore {
   load(): Promise<readonly Entry[]> {
     return Promise.resolve([]);
   }
-  keep(): Promise<void> {
-    return Promise.resolve();
+  keep(): Promise<null> {
+    return Promise.resolve(null);
   }
   drop(): Promise<void> {
     return Promise.resolve();
@@ -24,86 +25,84 @@ export class ForgetfulStore implements OutboxStore {
 }
 
 const DATABASE = "chat-outbox";
-const STORE = "entries";
+const STORE = "commands";
+/** Rows of version 1, which numbered them per window. */
+const FORMER = "entries";
 
 interface Row {
   readonly user: string;
   readonly id: string;
+  /** Given by the database: one count for all windows. */
   readonly order: number;
   readonly entry: Entry;
 }
 
 /** One database per origin, rows by person; a write is durable (flushed to disk) before it resolves. */
 export class IndexedOutbox implements OutboxStore {
-  private order: number;
-
   constructor(
     private readonly database: IDBDatabase,
     private readonly user: string,
-    now: number,
-  ) {
-    // Later visits count on from a later time, so that order holds over reloads.
-    this.order = now;
-  }
+  ) {}
 
-  static open(user: string, now: number): Promise<IndexedOutbox> {
-    return new Promise((resolve, reject) => {
-      const request = indexedDB.open(DATABASE, 1);
-      request.onupgradeneeded = () => {
-        const store = request.result.createObjectStore(STORE, { keyPath: ["user", "id"] });
-        store.createIndex("order", ["user", "order"]);
-      };
-      request.onsuccess = () => {
-        resolve(new IndexedOutbox(request.result, user, now));
-      };
-      request.onerror = () => {
-        reject(request.error ?? new Error("the outbox database could not be opened"));
-      };
-    });
+  static async open(user: string): Promise<IndexedOutbox> {
+    return new IndexedOutbox(await opened(DATABASE, 2, upgrade), user);
   }
 
   async load(): Promise<readonly Entry[]> {
     const transaction = this.database.transaction(STORE, "readonly");
-    const mine = IDBKeyRange.bound([this.user, 0], [this.user, Number.MAX_SAFE_INTEGER]);
-    const request = transaction.objectStore(STORE).index("order").getAll(mine) as IDBRequest<Row[]>;
+    const request = transaction.objectStore(STORE).index("user").getAll(this.user) as IDBRequest<Row[]>;
     await done(transaction);
-    return request.result.map((row) => row.entry);
+    return request.result.map(({ order, entry }) => ({ ...entry, order }));
   }
 
-  async keep(entry: Entry): Promise<void> {
+  async keep(entry: Entry): Promise<number | null> {
     const transaction = this.database.transaction(STORE, "readwrite", { durability: "strict" });
     const store = transaction.objectStore(STORE);
-    const held = store.get([this.user, entry.id]) as IDBRequest<Row | undefined>;
-    held.onsuccess = () => {
-      // A changed entry keeps its place.
-      const order = held.result?.order ?? ++this.order;
-      store.put({ user: this.user, id: entry.id, order, entry } satisfies Row);
-    };
+    const row = { user: this.user, id: entry.id, entry };
+    let { order } = entry;
+    if (order === null) {
+      const added = store.add(row) as IDBRequest<number>;
+      added.onsuccess = () => {
+        order = added.result;
+      };
+    } else {
+      const place = order;
+      const held = store.getKey(place);
+      held.onsuccess = () => {
+        if (held.result !== undefined) store.put({ ...row, order: place });
+      };
+    }
     await done(transaction);
+    return order;
   }
 
   async drop(id: string): Promise<void> {
     const transaction = this.database.transaction(STORE, "readwrite");
-    transaction.objectStore(STORE).delete([this.user, id]);
+    const store = transaction.objectStore(STORE);
+    const found = store.index("id").getKey([this.user, id]);
+    found.onsuccess = () => {
+      if (found.result !== undefined) store.delete(found.result);
+    };
     await done(transaction);
   }
 }
 
-function done(transaction: IDBTransaction): Promise<void> {
-  return new Promise((resolve, reject) => {
-    transaction.oncomplete = () => {
-      resolve();
-    };
-    transaction.onabort = transaction.onerror = () => {
-      reject(transaction.error ?? new Error("the outbox database refused a transaction"));
-    };
-  });
+function upgrade({ result: database, transaction }: IDBOpenDBRequest, from: number): void {
+  const store = database.createObjectStore(STORE, { keyPath: "order", autoIncrement: true });
+  store.createIndex("user", "user");
+  store.createIndex("id", ["user", "id"], { unique: true });
+  if (from !== 1 || transaction === null) return;
+  const former = transaction.objectStore(FORMER).index("order").getAll() as IDBRequest<Row[]>;
+  former.onsuccess = () => {
+    for (const { user, id, entry } of former.result) store.add({ user, id, entry: { ...entry, marked: true } });
+    database.deleteObjectStore(FORMER);
+  };
 }
 
 /** The durable store where the browser has one, else the forgetful one. */
-export async function openOutbox(user: string, now: number): Promise<OutboxStore> {
+export async function openOutbox(user: string): Promise<OutboxStore> {
   try {
-    return await IndexedOutbox.open(user, now);
+    return await IndexedOutbox.open(user);
   } catch (error) {
     if (error instanceof DOMException || error instanceof ReferenceError) return new ForgetfulStore();
     throw error;

@@ -26,6 +26,7 @@ export type TimerName =
   | "heartbeat"
   | "pong"
   | "rise"
+  | "lead"
   | "token"
   | "list"
   | `outbox ${string}`
@@ -34,6 +35,18 @@ export type TimerName =
   | `presence ${string}`
   | `typing ${string}`;
 
+
+/**
+ * What windows of one person in one browser say to each other. `entry`: how it stands, or that it is new · `gone`: it is
+ * not durable any more · `all`: what the one that leads holds, said after `hello` · `wanted`: somebody could send and
+ * waits for the one that leads.
+ */
+export type Word =
+  | { readonly say: "hello" | "wanted" }
+  | { readonly say: "entry"; readonly entry: Entry }
+  | { readonly say: "gone"; readonly room: string; readonly id: string; readonly at: Position | null }
+  | { readonly say: "all"; readonly entries: readonly Entry[] }
+  | { readonly say: "retry" | "discard"; readonly room: string; readonly id: string };
 
 /** The transport that was open last, and for how long that is past. */
 export interface Remembered {
@@ -53,7 +66,10 @@ export type Action =
   | { readonly type: "membersFailed"; readonly room: string; readonly refused: boolean }
   | { readonly type: "tokenArrived"; readonly token: Token }
   | { readonly type: "tokenFailed"; readonly refused: boolean }
-  | { readonly type: "entryKept"; readonly room: string; readonly id: string }
+  | { readonly type: "entryKept"; readonly room: string; readonly id: string; readonly order: number | null }
+  /** It is this window's turn to send; `entries` is what is durable, read when this window held what `held` names. */
+  | { readonly type: "leadTaken"; readonly entries: readonly Entry[]; readonly held: readonly string[] }
+  | { readonly type: "windowSaid"; readonly word: Word }
   | { readonly type: "roomOpened"; readonly room: string | null }
   | { readonly type: "wrote"; readonly room: string; readonly text: string; readonly replyTo: Position | null }
   | { readonly type: "rewrote"; readonly room: string; readonly target: Position; readonly text: string }
@@ -83,7 +99,11 @@ export type Effect =
   | { readonly do: "listMembers"; readonly room: string }
   | { readonly do: "renewToken" }
   | { readonly do: "keep"; readonly entry: Entry }
-  | { readonly do: "drop"; readonly id: string }
+  /** Make it no longer durable, then say so to the other windows; `at` is where it is stored, null where it was given up. */
+  | { readonly do: "drop"; readonly room: string; readonly id: string; readonly at: Position | null }
+  | { readonly do: "tell"; readonly word: Word }
+  /** Another window of the same person is to send. */
+  | { readonly do: "giveLead" }
   | { readonly do: "leave"; readonly because: "revoked" | "refused" };
 
 /** A decision: the state after it, and what to do. */

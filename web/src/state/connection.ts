@@ -169,7 +169,7 @@ export function beat(turn: Turn): void {
 
 function hasSilentFlight(turn: Turn): boolean {
   const oldest = turn.env.now - REPLY_MS;
-  return Object.values(turn.state.rooms).some((room) =>
+  return turn.state.leading && Object.values(turn.state.rooms).some((room) =>
     room.outbox.some((entry) => entry.stage === "flying" && entry.flownAt < oldest),
   );
 }
@@ -284,7 +284,7 @@ export function insist(turn: Turn): void {
 export function rise(turn: Turn, when: "idle" | "now"): void {
   const { probe: number, risen } = turn.state.connection;
   if (number === null || risen === null) return;
-  const flies = (room: Room): boolean => room.outbox.some((entry) => entry.stage === "flying");
+  const flies = (room: Room): boolean => turn.state.leading && room.outbox.some((entry) => entry.stage === "flying");
   if (when === "idle" && Object.values(turn.state.rooms).some(flies)) return;
   turn.setConnection({ probe: null, risen: null });
   lose(turn);

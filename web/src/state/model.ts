@@ -62,6 +62,10 @@ export interface Entry {
   readonly created: number;
   /** `storing`: not yet durable here · `queued` · `flying`: no reply yet · `failed`: refused · `sent`: acked, event not yet seen. */
   readonly stage: "storing" | "queued" | "flying" | "failed" | "sent";
+  /** Its place among all that this person has written in this browser; null until it is durable. */
+  readonly order: number | null;
+  /** It is durable that attempts may have been made. */
+  readonly marked: boolean;
   /** An attempt may have reached a node: the next one says `again: true`. */
   readonly attempted: boolean;
   /** When the attempt that is under way began. */
@@ -126,6 +130,8 @@ export interface Room {
   readonly outbox: readonly Entry[];
   /** After a retryable refusal nothing is sent until this is over and every reply has come. */
   readonly paused: boolean;
+  /** Commands that may wait for their reply at the same time. */
+  readonly window: number;
 }
 
 export interface State {
@@ -137,6 +143,8 @@ export interface State {
   readonly open: string | null;
   readonly names: Readonly<Record<string, string>>;
   readonly questions: Readonly<Record<string, Question>>;
+  /** This window sends what the person's windows in this browser have in their outbox; the others show how it stands. */
+  readonly leading: boolean;
   /** Unsent commands of earlier visits, until the list of rooms tells where they belong. */
   readonly restored: readonly Entry[];
 }
@@ -166,9 +174,13 @@ export function initialState(me: Person, token: Token): State {
     open: null,
     names: { [me.user]: me.name },
     questions: {},
+    leading: false,
     restored: [],
   };
 }
+
+/** Commands of one room that wait for their reply at the same time, where nothing was refused lately. */
+export const WINDOW = 8;
 
 export function newRoom(id: string, kind: RoomKind, title: string): Room {
   return {
@@ -200,5 +212,6 @@ export function newRoom(id: string, kind: RoomKind, title: string): Room {
     receipts: {},
     outbox: [],
     paused: false,
+    window: WINDOW,
   };
 }

@@ -9,11 +9,11 @@ import { errorCode } from "../protocol/codes";
 import type { Ack, CommandFrame, Position, Refusal, StoredCommand } from "../protocol/frames";
 import { backoff } from "./backoff";
 import type { Entry, Room } from "./model";
+import { WINDOW } from "./model";
 import { comparePositions, isAfter } from "./positions";
+import { handOver } from "./windows";
 import type { Turn } from "./turn";
 
-/** Commands of one room that wait for their reply at the same time. */
-export const WINDOW = 8;
 const SHORTEST_PAUSE_MS = 250;
 
 export function put(turn: Turn, command: StoredCommand): void {
@@ -25,6 +25,8 @@ export function put(turn: Turn, command: StoredCommand): void {
     command,
     created: turn.env.now,
     stage: "storing",
+    order: null,
+    marked: turn.connected,
     attempted: false,
     flownAt: 0,
     refusals: 0,
@@ -35,22 +37,43 @@ export function put(turn: Turn, command: StoredCommand): void {
   turn.emit({ do: "keep", entry });
 }
 
-/** The entry is durable (or cannot be, and then it is sent all the same). */
-export function kept(turn: Turn, roomId: string, id: string): void {
+/** The entry is durable at this place (or cannot be, and then it is sent all the same). */
+export function kept(turn: Turn, roomId: string, id: string, order: number | null): void {
   const entry = find(turn, roomId, id);
   if (entry?.stage !== "storing") return;
-  turn.setEntry(roomId, id, { stage: "queued" });
-  pump(turn, roomId);
+  const queued: Entry = { ...entry, stage: "queued", order };
+  place(turn, queued);
+  if (turn.state.leading) pump(turn, roomId);
+  else handOver(turn, queued);
 }
 
-/** Entries of an earlier visit: whether they were attempted is not known, so they count as attempted. */
+/** Entries that are durable, of whichever window. Attempts that were noted may have been made. */
 export function restore(turn: Turn, entries: readonly Entry[]): void {
   for (const entry of entries) {
-    const room = turn.room(entry.room);
-    if (room === null || room.outbox.some((held) => held.id === entry.id)) continue;
+    if (find(turn, entry.room, entry.id) !== null || isSeen(turn, entry)) continue;
     const stage = entry.stage === "failed" ? "failed" : "queued";
-    turn.setRoom(entry.room, { outbox: [...room.outbox, { ...entry, stage, attempted: true, refusals: 0 }] });
+    place(turn, { ...entry, stage, attempted: entry.marked, refusals: 0 });
   }
+}
+
+/** Puts an entry where it belongs among those of its room; never before one that was written here earlier. */
+export function place(turn: Turn, entry: Entry): void {
+  const room = turn.room(entry.room);
+  if (room === null) return;
+  const was = room.outbox.findIndex((held) => held.id === entry.id);
+  const before = (held: Entry, at: number): boolean =>
+    held.order === null ? at < was : held.order <= (entry.order ?? Infinity);
+  const others = room.outbox.filter((held) => held.id !== entry.id);
+  const at = others.findLastIndex(before) + 1;
+  turn.setRoom(room.id, { outbox: others.toSpliced(at, 0, entry) });
+}
+
+/** The stored event of this command was folded already. */
+export function isSeen(turn: Turn, { room: roomId, id }: Entry): boolean {
+  const room = turn.room(roomId);
+  const me = turn.state.me.user;
+  if (room === null) return false;
+  return room.amended.has(`${me}:${id}`) || room.timeline.some((message) => message.sender === me && message.id === id);
 }
 
 export function pumpAll(turn: Turn): void {
@@ -60,16 +83,27 @@ export function pumpAll(turn: Turn): void {
 export function pump(turn: Turn, roomId: string): void {
   const room = turn.room(roomId);
   const rising = turn.state.connection.risen !== null;
-  if (room === null || !turn.connected || room.paused || rising) return;
+  if (room === null || !turn.state.leading || !turn.connected || room.paused || rising) return;
   const waiting = room.outbox.filter((entry) => entry.stage !== "failed" && entry.stage !== "sent");
   const flying = waiting.filter((entry) => entry.stage === "flying").length;
   // A head that has to go again waits until the replies to those after it are in.
   if (waiting.slice(0, flying).some((entry) => entry.stage !== "flying")) return;
-  for (const entry of waiting.slice(flying, WINDOW)) {
+  let held = false;
+  for (const entry of waiting.slice(flying, room.window)) {
     if (entry.stage !== "queued") return;
+    if (!entry.marked) mark(turn, entry);
+    held ||= !entry.marked;
+    if (held) continue;
     turn.setEntry(roomId, entry.id, { stage: "flying", attempted: true, flownAt: turn.env.now });
     turn.ask(frameOf(entry), { about: "stored", room: roomId });
   }
+}
+
+/** After a crash nobody would know of the attempt, so it is noted before. */
+function mark(turn: Turn, entry: Entry): void {
+  const marked: Entry = { ...entry, stage: "storing", marked: true };
+  turn.setEntry(entry.room, entry.id, marked);
+  turn.emit({ do: "keep", entry: marked });
 }
 
 function frameOf(entry: Entry): CommandFrame {
@@ -82,7 +116,8 @@ export function stored(turn: Turn, roomId: string, ack: Ack): void {
   const entry = find(turn, roomId, ack.id);
   if (room !== null && entry !== null && ack.epoch !== undefined && ack.seq !== undefined) {
     const at = { epoch: ack.epoch, seq: ack.seq };
-    turn.emit({ do: "drop", id: entry.id });
+    turn.setRoom(roomId, { window: Math.min(WINDOW, 2 * room.window) });
+    turn.emit({ do: "drop", room: roomId, id: entry.id, at });
     if (entry.at === null) turn.setEntry(roomId, entry.id, { stage: "sent", at, problem: null, refusals: 0 });
     else keepOnly(turn, roomId, (held) => held.id !== entry.id);
     if (room.last !== null) settle(turn, roomId, room.last);
@@ -97,6 +132,8 @@ export function refused(turn: Turn, roomId: string, refusal: Refusal): void {
   if (refusal.retryable) {
     const refusals = code === "out_of_order" ? entry.refusals : entry.refusals + 1;
     turn.setEntry(roomId, entry.id, { stage: "queued", refusals, problem: code });
+    // The head goes alone, or one behind it could be let in where it is not.
+    turn.setRoom(roomId, { window: 1 });
     pause(turn, roomId, refusal.retry_after, refusals);
   } else if (code === "id_reused") {
     renew(turn, roomId, entry);
@@ -123,8 +160,9 @@ function pause(turn: Turn, roomId: string, retryAfter: number | undefined, refus
 function renew(turn: Turn, roomId: string, entry: Entry): void {
   const fresh: Entry = { ...entry, id: turn.env.id(), stage: "storing", attempted: false, problem: null };
   turn.setEntry(roomId, entry.id, fresh);
-  turn.emit({ do: "drop", id: entry.id });
+  // It takes the place of the other one, which is gone then.
   turn.emit({ do: "keep", entry: fresh });
+  turn.emit({ do: "drop", room: roomId, id: entry.id, at: null });
 }
 
 export function resume(turn: Turn, roomId: string): void {
@@ -137,6 +175,10 @@ export function resume(turn: Turn, roomId: string): void {
 export function retry(turn: Turn, roomId: string, id: string): void {
   const entry = find(turn, roomId, id);
   if (entry === null) return;
+  if (!turn.state.leading) {
+    turn.emit({ do: "tell", word: { say: "retry", room: roomId, id } });
+    return;
+  }
   if (entry.stage === "failed") {
     turn.setEntry(roomId, id, { stage: "queued", problem: null });
     turn.emit({ do: "keep", entry: { ...entry, stage: "queued", problem: null } });
@@ -153,8 +195,12 @@ export function discard(turn: Turn, roomId: string, id: string): void {
   const room = turn.room(roomId);
   const entry = find(turn, roomId, id);
   if (room === null || entry === null || !mayDiscard(entry)) return;
+  if (!turn.state.leading) {
+    turn.emit({ do: "tell", word: { say: "discard", room: roomId, id } });
+    return;
+  }
   turn.setRoom(roomId, { outbox: room.outbox.filter((held) => held.id !== id) });
-  turn.emit({ do: "drop", id });
+  turn.emit({ do: "drop", room: roomId, id, at: null });
   pump(turn, roomId);
 }
 
@@ -170,8 +216,14 @@ export function settle(turn: Turn, roomId: string, last: Position): void {
 export function settleOwn(turn: Turn, roomId: string, id: string, at: Position): void {
   const entry = find(turn, roomId, id);
   if (entry === null) return;
-  turn.emit({ do: "drop", id });
-  const owed = entry.stage === "flying" || (entry.stage === "queued" && entry.problem !== null);
+  turn.emit({ do: "drop", room: roomId, id, at });
+  settleEntry(turn, entry, at);
+}
+
+/** It is stored at this place; where a reply to this window is owed, it is waited for. */
+export function settleEntry(turn: Turn, entry: Entry, at: Position): void {
+  const { room: roomId, id } = entry;
+  const owed = turn.state.leading && (entry.stage === "flying" || (entry.stage === "queued" && entry.problem !== null));
   if (owed) turn.setEntry(roomId, id, { at });
   else keepOnly(turn, roomId, (held) => held.id !== id);
 }
@@ -192,12 +244,12 @@ export function settlePage(turn: Turn, room: Room): void {
   });
 }
 
-function keepOnly(turn: Turn, roomId: string, stays: (entry: Entry) => boolean): void {
+export function keepOnly(turn: Turn, roomId: string, stays: (entry: Entry) => boolean): void {
   const room = turn.room(roomId);
   if (room === null || room.outbox.every(stays)) return;
   turn.setRoom(roomId, { outbox: room.outbox.filter(stays) });
 }
 
-function find(turn: Turn, roomId: string, id: string): Entry | null {
+export function find(turn: Turn, roomId: string, id: string): Entry | null {
   return turn.room(roomId)?.outbox.find((entry) => entry.id === id) ?? null;
 }

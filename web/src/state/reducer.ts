@@ -11,10 +11,12 @@ import type { State } from "./model";
 import * as outbox from "./outbox";
 import * as rooms from "./rooms";
 import { Turn } from "./turn";
+import * as windows from "./windows";
 
 export function reduce(state: State, action: Action, env: Env): Step<State> {
   const turn = new Turn(state, env);
   apply(turn, action);
+  windows.publish(turn, state);
   return { state: turn.state, effects: turn.effects };
 }
 
@@ -55,7 +57,13 @@ function apply(turn: Turn, action: Action): void {
       connection.tokenFailed(turn, action.refused);
       break;
     case "entryKept":
-      outbox.kept(turn, action.room, action.id);
+      outbox.kept(turn, action.room, action.id, action.order);
+      break;
+    case "leadTaken":
+      windows.takeLead(turn, action.entries, new Set(action.held));
+      break;
+    case "windowSaid":
+      windows.heard(turn, action.word);
       break;
     case "roomOpened":
       rooms.openRoom(turn, action.room);
@@ -125,6 +133,9 @@ function ring(turn: Turn, name: TimerName): void {
       return;
     case "rise":
       connection.rise(turn, "now");
+      return;
+    case "lead":
+      windows.leadDue(turn);
       return;
     case "heartbeat":
       connection.beat(turn);

@@ -2,12 +2,13 @@ import type { JSX } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useMemo, useState } from "preact/hooks";
 import type { Language } from "../i18n/language";
 import { chooseLanguage, chosenLanguage, DICTIONARIES } from "../i18n/language";
-import type { LeaveReason } from "../net/engine";
+import type { LeaveReason, World } from "../net/engine";
 import { Engine } from "../net/engine";
 import type { Credentials } from "../net/http";
 import { demoToken } from "../net/http";
 import { openOutbox } from "../net/outbox-store";
 import { savedCredentials, saveCredentials } from "../net/session";
+import { BrowserWindows } from "../net/windows";
 import { Chat } from "./chat";
 import { SpeechContext } from "./context";
 import { SignIn } from "./sign-in";
@@ -64,9 +65,10 @@ function SignedIn({ credentials, leave }: SignedInProps): JSX.Element | null {
     let made: Engine | null = null;
     let gone = false;
     const begin = async (): Promise<void> => {
-      const outbox = await openOutbox(user, Date.now());
+      const outbox = await openOutbox(user);
       if (gone) return;
-      made = new Engine(credentials, { outbox, renew, left: leave });
+      const windows: World["windows"] = (hear) => new BrowserWindows(user, hear);
+      made = new Engine(credentials, { outbox, windows, renew, left: leave });
       setEngine(made);
       await made.start();
     };

@@ -1,0 +1,151 @@
+/**
+ * One outbox for all windows that a person has open in a browser: one leads and sends, the others show how it stands.
+ *
+ * What is durable is the truth. The one that leads tells every change of an entry; the others tell what is new, and ask
+ * it to try again or to throw away. What is said may be lost with a window: whoever takes the lead reads what is durable.
+ */
+
+import type { Word } from "./actions";
+import type { Entry, Room, State } from "./model";
+import * as outbox from "./outbox";
+import type { Turn } from "./turn";
+
+/** An entry that waits for the one that leads for so long makes this window ask for the lead. */
+export const LEAD_WAIT_MS = 5_000;
+
+export function heard(turn: Turn, word: Word): void {
+  const { leading } = turn.state;
+  switch (word.say) {
+    case "hello":
+      if (leading) turn.emit({ do: "tell", word: { say: "all", entries: durable(turn.state) } });
+      break;
+    case "wanted":
+      if (leading && !turn.connected) giveLead(turn);
+      break;
+    case "entry":
+      if (leading) outbox.restore(turn, [word.entry]);
+      else mirror(turn, word.entry);
+      hold(turn, word.entry);
+      outbox.pump(turn, word.entry.room);
+      break;
+    case "gone":
+      gone(turn, word);
+      break;
+    case "all":
+      if (leading) break;
+      for (const room of Object.values(turn.state.rooms)) forgetOthers(turn, room, word.entries);
+      for (const entry of word.entries) mirror(turn, entry);
+      break;
+    case "retry":
+      if (leading) outbox.retry(turn, word.room, word.id);
+      break;
+    case "discard":
+      if (leading) outbox.discard(turn, word.room, word.id);
+      break;
+  }
+}
+
+/** This window sends from now on; the one before may have gone in the midst of an attempt. */
+export function takeLead(turn: Turn, entries: readonly Entry[], asOf: ReadonlySet<string>): void {
+  turn.set({ leading: true });
+  for (const room of Object.values(turn.state.rooms)) {
+    forgetOthers(turn, room, entries, asOf);
+    const { outbox: held } = turn.room(room.id) ?? room;
+    const queued = outbox.withoutFlights(held).map(
+      (entry): Entry => ({
+        ...entry,
+        stage: entry.stage === "storing" && entry.order !== null ? "queued" : entry.stage,
+        attempted: entry.attempted || entry.marked,
+      }),
+    );
+    turn.setRoom(room.id, { outbox: queued, paused: false });
+  }
+  outbox.restore(turn, entries);
+  for (const entry of entries) hold(turn, entry);
+  outbox.pumpAll(turn);
+}
+
+function giveLead(turn: Turn): void {
+  turn.set({ leading: false });
+  turn.emit({ do: "giveLead" });
+}
+
+/** Something was written here that another window is to send. */
+export function handOver(turn: Turn, entry: Entry): void {
+  turn.emit({ do: "tell", word: { say: "entry", entry } });
+  turn.emit({ do: "start", timer: "lead", after: LEAD_WAIT_MS });
+}
+
+/** The one that leads seems to be cut off: it gives way to a window that is not. */
+export function leadDue(turn: Turn): void {
+  const waits = (room: Room): boolean => room.outbox.some(({ stage, at }) => stage === "queued" && at === null);
+  if (turn.state.leading || !Object.values(turn.state.rooms).some(waits)) return;
+  if (turn.connected) turn.emit({ do: "tell", word: { say: "wanted" } });
+  turn.emit({ do: "start", timer: "lead", after: LEAD_WAIT_MS });
+}
+
+/** Tells the other windows what this decision has changed. */
+export function publish(turn: Turn, before: State): void {
+  if (!turn.state.leading || turn.state.rooms === before.rooms) return;
+  for (const room of Object.values(turn.state.rooms)) {
+    const held = before.rooms[room.id]?.outbox;
+    if (held === room.outbox) continue;
+    for (const entry of room.outbox) {
+      if (entry.order !== null && held?.includes(entry) !== true) turn.emit({ do: "tell", word: { say: "entry", entry } });
+    }
+  }
+}
+
+/** What this window holds of what is durable. */
+export function durable(state: State): readonly Entry[] {
+  return Object.values(state.rooms).flatMap((room) => room.outbox.filter((entry) => entry.order !== null));
+}
+
+/** How an entry of the one that leads stands. What was seen as stored here is known better here. */
+function mirror(turn: Turn, entry: Entry): void {
+  const held = outbox.find(turn, entry.room, entry.id);
+  if (entry.at !== null) {
+    if (held !== null) stored(turn, held, entry.at);
+  } else if ((held === null || held.at === null) && !outbox.isSeen(turn, entry)) {
+    outbox.place(turn, entry);
+    if (entry.stage === "queued") turn.emit({ do: "start", timer: "lead", after: LEAD_WAIT_MS });
+  }
+}
+
+function gone(turn: Turn, { room: roomId, id, at }: Extract<Word, { say: "gone" }>): void {
+  turn.set({ restored: turn.state.restored.filter((entry) => entry.id !== id) });
+  const entry = outbox.find(turn, roomId, id);
+  if (entry === null) return;
+  if (at === null) outbox.keepOnly(turn, roomId, (held) => held.id !== id);
+  else stored(turn, entry, at);
+  outbox.pump(turn, roomId);
+}
+
+/** Another window knows that it is stored; here its event may be still to come, and until then it is shown as sent. */
+function stored(turn: Turn, entry: Entry, at: NonNullable<Entry["at"]>): void {
+  if (turn.state.leading || outbox.isSeen(turn, entry)) {
+    outbox.settleEntry(turn, entry, at);
+    return;
+  }
+  turn.setEntry(entry.room, entry.id, { stage: "sent", at, problem: null, refusals: 0 });
+  const last = turn.room(entry.room)?.last ?? null;
+  if (last !== null) outbox.settle(turn, entry.room, last);
+}
+
+/** Entries of a room that is not known yet wait for the list of rooms. */
+function hold(turn: Turn, entry: Entry): void {
+  const { restored } = turn.state;
+  if (turn.room(entry.room) !== null || restored.some(({ id }) => id === entry.id)) return;
+  turn.set({ restored: [...restored, entry] });
+}
+
+/** What was durable once and is not any more was stored or thrown away. */
+function forgetOthers(turn: Turn, room: Room, entries: readonly Entry[], asOf: ReadonlySet<string> | null = null): void {
+  const known = new Set(entries.map(({ id }) => id));
+  const isNewer = (id: string): boolean => asOf !== null && !asOf.has(id);
+  outbox.keepOnly(
+    turn,
+    room.id,
+    ({ id, order, stage }) => order === null || stage === "sent" || known.has(id) || isNewer(id),
+  );
+}
