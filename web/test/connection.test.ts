@@ -196,6 +196,17 @@ describe("the token", () => {
     expect(world.open()).toMatchObject([{ token: "token-2" }]);
   });
 
+  it("is tried once it came, on a device whose clock is hours ahead, and not renewed over and over", () => {
+    const world = new World();
+    world.now = START + 36_000_000;
+    world.act({ type: "started", entries: [] });
+    const tried = world.act({ type: "tokenArrived", token: { text: "token-2", expiresAt: START + 7_200_000 } });
+    expect(tried).not.toContainEqual({ do: "renewToken" });
+    expect(tried).toContainEqual(expect.objectContaining({ do: "open" }));
+    world.welcome();
+    expect(world.timers()).toContainEqual(["token", 10_000]);
+  });
+
   it("that cannot be renewed now leads to a later attempt", () => {
     const world = new World();
     world.now = START + 3_600_000;

@@ -42,7 +42,7 @@ def application(key: Path) -> Starlette:
         if user not in names:
             return JSONResponse({"code": "not_found", "message": "no such person", "retryable": False}, 404)
         signed = issuer.token(user, name=names[user], lifetime_s=_HOUR_S)
-        expires_at = int(time.time()) + _HOUR_S
+        expires_at = (int(time.time()) + _HOUR_S) * 1000
         return JSONResponse({"token": signed, "user": user, "name": names[user], "expires_at": expires_at})
 
     return Starlette(

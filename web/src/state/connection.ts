@@ -21,6 +21,7 @@ export const RISE_MS = 5_000;
 export const POLLED_LIST_MS = 60_000;
 /** A token this close to its end is renewed before it is used. */
 const TOKEN_SLACK_MS = 5_000;
+const RENEWAL_LEAST_MS = 10_000;
 /** How many rooms `connect` resumes at most. */
 export const RESUMED = 400;
 
@@ -58,10 +59,11 @@ function climb(turn: Turn, [next, decision]: Climb): void {
   }
 }
 
-function open(turn: Turn): void {
+function open(turn: Turn, fresh = false): void {
   const { connection, token } = turn.state;
   turn.setConnection({ phase: "connecting", greeted: false, attempt: connection.attempt + 1 });
-  if (connection.stale || token.expiresAt <= turn.env.now + TOKEN_SLACK_MS) {
+  // A token that came just now is tried whatever this device's clock says of its end: that clock may be hours ahead.
+  if (connection.stale || (!fresh && token.expiresAt <= turn.env.now + TOKEN_SLACK_MS)) {
     turn.emit({ do: "renewToken" });
     return;
   }
@@ -120,6 +122,7 @@ function begun(turn: Turn, frame: Welcome): void {
     heartbeat: frame.heartbeat_ms,
     textBytes: frame.limits.text_bytes,
     renewing: false,
+    delayed: false,
   });
   const transport = ladder.transportOf(turn.state.connection.ladder);
   turn.emit({ do: "remember", transport });
@@ -131,11 +134,11 @@ function begun(turn: Turn, frame: Welcome): void {
   pumpAll(turn);
 }
 
-/** Plans the renewal well before the end: a minute, or a quarter of what is left. */
+/** Plans the renewal well before the end: a minute, or a quarter of what is left; never at once again. */
 export function tokenLasts(turn: Turn, expiresAt: number): void {
   turn.set({ token: { ...turn.state.token, expiresAt } });
   const left = expiresAt - turn.env.now;
-  const after = Math.max(1_000, left - Math.min(60_000, left / 4));
+  const after = Math.max(RENEWAL_LEAST_MS, left - Math.min(60_000, left / 4));
   turn.emit({ do: "start", timer: "token", after: Math.min(after, 86_400_000) });
 }
 
@@ -149,7 +152,7 @@ export function tokenArrived(turn: Turn, text: string, expiresAt: number): void 
   const { phase, stale, greeted } = turn.state.connection;
   turn.setConnection({ stale: false });
   if (phase === "connected") turn.ask({ type: "refresh", id: turn.env.id(), token: text }, { about: "refresh" });
-  else if (phase === "connecting" && !greeted) open(turn);
+  else if (phase === "connecting" && !greeted) open(turn, true);
   else if (phase === "waiting" && stale) climb(turn, ladder.visible(turn.state.connection.ladder, turn.env.now));
 }
 
