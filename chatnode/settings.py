@@ -198,7 +198,9 @@ class Settings:
             bound=True,
         ),
     ] = 4000
-    publish_timeout_s: Annotated[float, About("Longest wait for the acknowledgement of a publish.", "s", 0.1, 60)] = 5.0
+    publish_timeout_s: Annotated[
+        float, About("How long a send is tried to be stored before it is told to come again.", "s", 0.1, 60)
+    ] = 7.0
     retention_hours: Annotated[
         float, About("How long events stay in the streams once they are in MongoDB.", "h", 1, 24 * 365)
     ] = 72.0

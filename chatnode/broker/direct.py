@@ -21,6 +21,8 @@ from chatnode.rooms.ports import Stored, StreamMissing, StreamState, Unavailable
 
 _NOT_FOUND: Final = 10037
 _DEADLINE_S: Final = 5.0
+_ATTEMPT_S: Final = 1.5
+_PAUSE_S: Final = 0.1
 _PAGE: Final = 256
 
 
@@ -248,8 +250,15 @@ class DirectReader:
             )
 
     async def _ask(self, subject: str, payload: bytes, what: str) -> bytes:
-        try:
-            answer = await self._client.request(subject, payload, timeout=_DEADLINE_S)
-        except AWAY as error:
-            raise Unavailable(f"{what}: NATS does not answer ({type(error).__name__})") from error
-        return answer.data
+        """Asked again while connected: nobody answers for a stream while its next leader is being elected."""
+        deadline = asyncio.get_running_loop().time() + _DEADLINE_S
+        while True:
+            remaining = deadline - asyncio.get_running_loop().time()
+            try:
+                answer = await self._client.request(subject, payload, timeout=min(_ATTEMPT_S, max(0.1, remaining)))
+            except AWAY as error:
+                if remaining <= _ATTEMPT_S or not self._client.is_connected:
+                    raise Unavailable(f"{what}: NATS does not answer ({type(error).__name__})") from error
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                return answer.data

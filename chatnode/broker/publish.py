@@ -3,16 +3,21 @@
 Alone, an event goes at once; under load the batch grows by itself, and one disk sync pays for all of it. Batch k+1
 starts when k is resolved, its one-by-one fallback included: that, and the check before each publish, is what keeps each
 sender's order in a room when something fails half-way.
+
+Where nobody answers (a leader died, another is being elected) the same event is published again under its message id,
+seconds later at most: the server stores it once within its duplicate window of two minutes, and tells where.
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 from nats.aio.client import Client
+from nats.errors import NoRespondersError
 
 from chatnode.broker.acks import PubAck, decode_ack
 from chatnode.broker.connection import AWAY
@@ -27,6 +32,9 @@ _WRONG_LAST_SEQUENCE: Final = 10071
 _IN_PROCESS: Final = 10158
 """The same message id is being stored right now; what came of it is known a moment later."""
 
+_ATTEMPT_S: Final = 2.0
+"""Longest wait for one answer. An ack comes within milliseconds, or from another leader."""
+_PAUSE_S: Final = 0.25
 _MOVES_MAX: Final = 10
 """How often a resend is looked for again in one turn, while other nodes store in its room."""
 
@@ -43,8 +51,9 @@ class Publisher:
         draw_id: Callable[[], str],
         observe_batch: Callable[[int], None] = lambda _size: None,
         fell_back: Callable[[], None] = lambda: None,
-        timeout: float = 5.0,
+        timeout: float = 7.0,
     ) -> None:
+        """``timeout``: seconds until what nobody stored is given up."""
         self._client = client
         self._draw_id = draw_id
         self._observe_batch = observe_batch
@@ -129,72 +138,75 @@ class Publisher:
                 self._resolve(publication, payload)
             else:
                 ready.append((publication, payload))
+        deadline = _now() + self._timeout
+        sent = False
         if len(ready) > 1:
             outcome = await self._store_together(stream, ready)
-            if not isinstance(outcome, NotStored):
+            if isinstance(outcome, int):
                 for offset, (publication, _) in enumerate(ready):
                     batch.remove(publication)
-                    self._resolve(
-                        publication,
-                        Accepted(outcome - len(ready) + 1 + offset) if isinstance(outcome, int) else outcome,
-                    )
+                    self._resolve(publication, Accepted(outcome - len(ready) + 1 + offset))
                 return
-            log.info("%s: batch of %d refused, going one by one: %s", stream, len(ready), outcome)
+            log.info("%s: batch of %d goes one by one: %s", stream, len(ready), outcome)
             self._fell_back()
-        await self._one_by_one(stream, batch, ready)
-
-    async def _one_by_one(
-        self, stream: str, batch: list[Publication], ready: Sequence[tuple[Publication, bytes]]
-    ) -> None:
-        single = len(ready) == 1
+            sent = isinstance(outcome, Unknown)
         for publication, prepared in ready:
-            payload = prepared if single else publication.payload()
+            attempt = _Attempt(stream, publication, deadline, sent=sent)
+            payload = prepared if len(ready) == 1 else publication.payload()
             if isinstance(payload, ProtocolError):
-                outcome: Outcome = payload
+                result: Outcome = attempt.refused(payload)
             elif publication.expected_last is None:
-                outcome = await self._store_one(stream, publication, payload)
+                result = await self._store_one(attempt, payload)
             else:
-                outcome = await self._store_expecting(stream, publication, payload, publication.expected_last)
+                result = await self._store_expecting(attempt, payload, publication.expected_last)
+            if isinstance(result, Accepted):
+                deadline = _now() + self._timeout
             batch.remove(publication)
-            self._resolve(publication, outcome)
+            self._resolve(publication, result)
 
-    async def _store_expecting(self, stream: str, publication: Publication, payload: bytes, expected: int) -> Outcome:
+    async def _store_expecting(self, attempt: "_Attempt", payload: bytes, expected: int) -> Outcome:
         """A resend, where others talk in its room: looked for again in its own turn, or it might never get in."""
         for _ in range(_MOVES_MAX):
-            outcome = await self._store_one(stream, publication, payload, expected)
+            outcome = await self._store_one(attempt, payload, expected)
             if not (isinstance(outcome, NotStored) and outcome.moved):
                 return outcome
             try:
-                found = await publication.look_again()
+                found = await attempt.publication.look_again()
             except Unavailable as error:
-                return NotStored(str(error))
+                return attempt.failed(str(error))
             if found is None:
                 return outcome
             if isinstance(found, Accepted):
                 return found
-            fresh = publication.payload()
+            fresh = attempt.publication.payload()
             if isinstance(fresh, ProtocolError):
-                return fresh
+                return attempt.refused(fresh)
             expected, payload = found, fresh
         return outcome
 
-    async def _store_one(
-        self, stream: str, publication: Publication, payload: bytes, expected: int | None = None
-    ) -> Outcome:
-        headers = self._headers(stream, publication)
+    async def _store_one(self, attempt: "_Attempt", payload: bytes, expected: int | None = None) -> Outcome:
+        """Until somebody answers or the deadline has come; each time it is asked again whether it may be stored."""
+        publication = attempt.publication
+        headers = self._headers(attempt.stream, publication)
         if expected is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
-        ack = await self._request(room_subject(publication.room), payload, headers)
-        if isinstance(ack, NotStored | Unknown):
-            return ack
-        if ack.error is not None:
-            if ack.error.err_code == _IN_PROCESS:
-                return Unknown("the same id is being stored by another attempt")
-            return NotStored(
-                f"{ack.error.description} ({ack.error.err_code})",
-                moved=ack.error.err_code == _WRONG_LAST_SEQUENCE,
-            )
-        return Accepted(ack.seq, ack.duplicate)
+        why = "those before it were not answered"
+        while (remaining := attempt.deadline - _now()) > 0:
+            answer = await self._request(room_subject(publication.room), payload, headers, min(_ATTEMPT_S, remaining))
+            if isinstance(answer, PubAck):
+                if answer.error is None:
+                    return Accepted(answer.seq, answer.duplicate)
+                if answer.error.err_code != _IN_PROCESS:
+                    return attempt.failed(str(answer.error), moved=answer.error.err_code == _WRONG_LAST_SEQUENCE)
+                answer = Unknown("the same id is being stored by another attempt")
+            attempt.sent = attempt.sent or isinstance(answer, Unknown)
+            why = str(answer)
+            await asyncio.sleep(_PAUSE_S)
+            fresh = publication.payload()
+            if isinstance(fresh, ProtocolError):
+                return attempt.refused(fresh)
+            payload = fresh
+        return attempt.failed(why)
 
     async def _store_together(
         self, stream: str, ready: Sequence[tuple[Publication, bytes]]
@@ -212,11 +224,11 @@ class Publisher:
         except AWAY as error:
             return NotStored(f"NATS is away ({type(error).__name__})")
         headers["Nats-Batch-Commit"] = "1"
-        ack = await self._request(room_subject(publication.room), payload, headers)
+        ack = await self._request(room_subject(publication.room), payload, headers, min(_ATTEMPT_S, self._timeout))
         if isinstance(ack, NotStored | Unknown):
             return ack
         if ack.error is not None:
-            return NotStored(f"{ack.error.description} ({ack.error.err_code})")
+            return NotStored(str(ack.error))
         if ack.count != final:
             return Unknown(f"batch of {final} acknowledged as {ack.count}")
         return ack.seq
@@ -227,14 +239,38 @@ class Publisher:
             headers["traceparent"] = publication.traceparent
         return headers
 
-    async def _request(self, subject: str, payload: bytes, headers: dict[str, str]) -> PubAck | NotStored | Unknown:
+    async def _request(
+        self, subject: str, payload: bytes, headers: dict[str, str], within: float
+    ) -> PubAck | NotStored | Unknown:
         if not self._client.is_connected:
             return NotStored("NATS is away")
         try:
-            answer = await self._client.request(subject, payload, timeout=self._timeout, headers=headers)
+            answer = await self._client.request(subject, payload, timeout=within, headers=headers)
+        except NoRespondersError:
+            return NotStored("the stream has no leader now")
         except AWAY as error:
             return Unknown(f"NATS did not answer ({type(error).__name__})")
         try:
             return decode_ack(answer.data)
         except msgspec.DecodeError as error:
             return Unknown(f"NATS answered what is no ack: {error}")
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """To store one event until ``deadline``. Once it was ``sent`` without an answer, nothing but an ack is certain."""
+
+    stream: str
+    publication: Publication
+    deadline: float
+    sent: bool
+
+    def failed(self, why: str, *, moved: bool = False) -> NotStored | Unknown:
+        return Unknown(why) if self.sent and not moved else NotStored(why, moved=moved)
+
+    def refused(self, error: ProtocolError) -> ProtocolError | Unknown:
+        return Unknown(f"not confirmed, and not sent again: {error.message}") if self.sent else error
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -10,13 +10,13 @@ from msgspec import Struct
 
 from chatnode.history.client import Database, Document, reaching
 from chatnode.history.folds import message_key
-from chatnode.history.gathered import Gathered
 from chatnode.history.progress import chat_watermark, decode_watermark
 from chatnode.history.schema import COMMANDS, HEADS, MESSAGES, REACTIONS, RECEIPTS, WATERMARKS
 from chatnode.protocol.cursors import Cursor
 from chatnode.protocol.envelope import EventKind, Sealed
 from chatnode.protocol.frames import Deletion, MemberChange, Message, Position, Receipt
 from chatnode.protocol.sealing import BodyErased, Sealer
+from chatnode.rooms.gathered import Gathered
 from chatnode.rooms.ports import CommandRecord, Page, Watermark
 
 _END: Final = MaxKey()

@@ -10,11 +10,11 @@ from msgspec import Struct
 
 from chatnode.history.client import Database, Document, aggregate, reaching
 from chatnode.history.folds import message_key
-from chatnode.history.gathered import Gathered
 from chatnode.history.progress import CONTROL, decode_watermark
 from chatnode.history.schema import HEADS, MEMBERS, MESSAGES, RECEIPTS, REVOCATIONS, ROOMS, WATERMARKS
 from chatnode.protocol.control import Member, Role, RoomKind
 from chatnode.protocol.frames import Position
+from chatnode.rooms.gathered import Gathered
 from chatnode.rooms.ports import RoomRecord, UserRoom
 
 UNREAD_MAX: Final = 100

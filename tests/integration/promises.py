@@ -2,7 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -11,6 +12,7 @@ import nats
 from nats.aio.client import Client as Nats
 
 from chatclient import Timing
+from chatnode.broker.subjects import partition_of, stream_name
 from chatnode.local.cluster import LocalCluster
 from chatnode.protocol.frames import Message, Position
 from tests.oracle import Acked, Log, Verdict, Watched, judge
@@ -63,7 +65,9 @@ class Talk:
         last = max([*stored, *(message.position for message in history)], default=Position(0, 0))
         for watched in present:
             await watched.until_at(self.room, last)
-        return judge(self.log.records, {self.room: await present[0].whole_history(self.room)})
+        # What comes while the history is read need not be in it.
+        records = list(self.log.records)
+        return judge(records, {self.room: await present[0].whole_history(self.room)})
 
     async def keep(self, *present: Watched) -> Verdict:
         """The verdict, which has to be good."""
@@ -101,6 +105,21 @@ async def rest(cluster: LocalCluster, method: str, path: str, body: object = Non
 
 async def nats_of(cluster: LocalCluster) -> Nats:
     return await nats.connect(cluster.servers["nats-server"].url)  # type: ignore[attr-defined]
+
+
+@asynccontextmanager
+async def shortened_window(talk: Talk, seconds: float = 0.1) -> AsyncIterator[float]:
+    """The duplicate window of the room's stream, made so short that a test can wait for its end."""
+    client = await nats_of(talk.cluster)
+    stream = client.jetstream()
+    config = (await stream.stream_info(stream_name(partition_of(talk.room)))).config
+    usual = config.duplicate_window
+    config.duplicate_window = seconds
+    await stream.update_stream(config)
+    yield seconds
+    config.duplicate_window = usual
+    await stream.update_stream(config)
+    await client.close()
 
 
 class Chatter:

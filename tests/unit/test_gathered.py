@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from chatnode.history.gathered import MOST, Gathered
+from chatnode.rooms.gathered import MOST, Gathered
 from chatnode.rooms.ports import Unavailable
 
 
