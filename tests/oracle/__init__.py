@@ -9,6 +9,7 @@ from tests.oracle.log import (
     Delivered,
     HistoryRead,
     Invoked,
+    Keeper,
     Log,
     Record,
     Refused,
@@ -19,13 +20,14 @@ from tests.oracle.log import (
     encode_record,
 )
 from tests.oracle.verdict import Problem, Rule, Verdict, judge
-from tests.oracle.watched import Watched
+from tests.oracle.watched import Watched, Witness
 
 __all__ = [
     "Acked",
     "Delivered",
     "HistoryRead",
     "Invoked",
+    "Keeper",
     "Log",
     "Problem",
     "Record",
@@ -36,6 +38,7 @@ __all__ = [
     "Unknown",
     "Verdict",
     "Watched",
+    "Witness",
     "decode_records",
     "encode_record",
     "judge",

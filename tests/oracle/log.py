@@ -5,6 +5,7 @@ log; :func:`merge` brings logs of one machine together by their times.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
@@ -103,6 +104,12 @@ def decode_records(lines: Iterable[bytes]) -> Iterator[Record]:
 def merge(*logs: Iterable[Record]) -> list[Record]:
     """One log out of several of one machine's; the sort is stable, each log's own order is kept."""
     return sorted((record for log in logs for record in log), key=lambda record: record.at)
+
+
+class Keeper(Protocol):
+    """Where records go."""
+
+    def add(self, record: Record) -> None: ...
 
 
 class Log:

@@ -1,6 +1,7 @@
 """The verdict over a log and the history that is left: which promises of the protocol were broken, and by what."""
 
 import enum
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import TypeVar
 
 from chatnode.protocol.events import MemberEvent, MessageEvent, StoredEvent
 from chatnode.protocol.fold import Timeline
-from chatnode.protocol.frames import Message, Position, Send, StoredCommand
+from chatnode.protocol.frames import Delete, Edit, Message, Position, Send, StoredCommand
 from tests.oracle.effects import caused, essence, event_of, made_message, name, place, shown, spot, spots, timeless
 from tests.oracle.log import (
     Acked,
@@ -52,6 +53,8 @@ class Rule(enum.StrEnum):
     """A read that lacks what was acked before it was asked for."""
     REFUSED_KEPT = "refused_kept"
     """Refused for good, and yet it had its effect."""
+    RESURRECTED = "resurrected"
+    """Deleted, acked, and shown again."""
     WRONG_FOLD = "wrong_fold"
     """The history is not what its events make."""
 
@@ -181,6 +184,7 @@ class _RoomTrial:
                 self._seen.setdefault(place(event), event)
         self._places = self._places_of_commands()
         self._known = sorted(set(self._kept) | set(self._seen) | {acked.position for acked in self._acked})
+        self._order = sorted(self._kept)
 
     def problems(self) -> Iterator[Problem]:
         found = [
@@ -263,6 +267,8 @@ class _RoomTrial:
                 yield Rule.PHANTOM, f"the history has {message.sender}'s {message.id} at {spot(message.position)}"
             elif message.edited is None and message.deleted is None and not any(made_message(c, message) for c in sent):
                 yield Rule.ALTERED, f"the history has {message.sender}'s {message.id} as {message.text!r}"
+        as_sent: dict[int, bool] = {}
+        """By the identity of an event: a long log holds each once for all who got it."""
         for index, delivered in self._case.delivered:
             event = delivered.event
             if event.room != self._room or isinstance(event, MemberEvent):
@@ -270,9 +276,12 @@ class _RoomTrial:
             invoked = self._case.invoked.get((event.sender, event.id), ())
             if not invoked:
                 yield Rule.PHANTOM, f"{delivered.client} got {name(event)}"
-            elif index < min(position for position, _ in invoked):
+                continue
+            if index < min(position for position, _ in invoked):
                 yield Rule.PREMATURE, f"{delivered.client} got {name(event)} before it was sent"
-            elif not any(caused(record.command, event) for _, record in invoked):
+            if id(event) not in as_sent:
+                as_sent[id(event)] = any(caused(record.command, event) for _, record in invoked)
+            if not as_sent[id(event)]:
                 yield Rule.ALTERED, f"{delivered.client} got {name(event)} other than it was sent"
 
     def _sent(self, user: str, command: str) -> list[StoredCommand]:
@@ -284,7 +293,7 @@ class _RoomTrial:
         for segment in self._segments:
             for event in segment.events:
                 other = self._seen[place(event)]
-                if essence(event) != essence(other):
+                if event is not other and essence(event) != essence(other):
                     yield Rule.DISAGREEMENT, f"{segment.client} got {name(event)}, another {name(other)}"
         for author, places in self._places.items():
             if len(places) > 1:
@@ -304,12 +313,12 @@ class _RoomTrial:
         paged = {message.position for message in segment.page or ()}
         if segment.page is not None:
             floor = min(paged, default=Position(0, 0))
-            for position in self._kept:
-                if floor <= position <= segment.since and position not in paged:
+            for position in _between(self._order, floor, segment.since):
+                if position not in paged:
                     yield Rule.GAP, f"the page of {segment.client} lacks {spot(position)}"
         end = max([*places, segment.settled or segment.since])
-        for position in self._known:
-            if segment.since < position <= end and position not in places and position not in paged:
+        for position in _between(self._known, segment.since, end):
+            if position != segment.since and position not in places and position not in paged:
                 yield Rule.GAP, f"{segment.client} was never given {spot(position)}"
         if segment.settled == self._last() and segment.page is not None:
             yield from self._holds_the_history(segment, min(paged, default=Position(0, 0)))
@@ -336,10 +345,8 @@ class _RoomTrial:
         held = {message.position: shown(message) for message in timeline.messages()}
         for position, message in self._kept.items():
             if position >= floor and position in held and held[position] != shown(message):
-                yield (
-                    Rule.WRONG_FOLD,
-                    f"{segment.client} holds {held[position]} at {spot(position)}, the history {shown(message)}",
-                )
+                rule = Rule.WRONG_FOLD if bool(held[position].deleted) == bool(message.deleted) else Rule.RESURRECTED
+                yield rule, f"{segment.client} holds {held[position]} at {spot(position)}, the history {shown(message)}"
 
     # Orders.
 
@@ -372,6 +379,23 @@ class _RoomTrial:
             for acked in self._acked:
                 if acked.at < read.asked_at and floor <= acked.position not in paged and acked.position in self._kept:
                     yield Rule.STALE, f"{read.client} read a page without {spot(acked.position)}, acked before"
+        amended = [(acked, command) for acked in self._acked for command in self._amendments(acked)]
+        for read in pages:
+            if read.room != self._room or read.asked_at is None:
+                continue
+            shown_then = {message.position: message for message in read.messages}
+            for acked, command in amended:
+                message = shown_then.get(command.target)
+                if message is None or message.deleted is not None or acked.at >= read.asked_at:
+                    continue
+                if isinstance(command, Delete):
+                    yield Rule.RESURRECTED, f"{read.client} read {spot(command.target)}, whose delete was acked before"
+                elif Position(message.rev_epoch or message.epoch, message.rev) < acked.position:
+                    yield Rule.STALE, f"{read.client} read {spot(command.target)} without an edit that was acked before"
+
+    def _amendments(self, acked: Acked) -> list[Edit | Delete]:
+        sent = self._sent(acked.user, acked.command)
+        return [command for command in sent if isinstance(command, Edit | Delete) and command.room == acked.room]
 
     # What events make.
 
@@ -390,7 +414,8 @@ class _RoomTrial:
         for message in timeline.messages():
             kept = self._kept.get(message.position)
             if kept is not None and timeless(kept) != timeless(message):
-                yield Rule.WRONG_FOLD, f"events make {timeless(message)}, the history has {timeless(kept)}"
+                rule = Rule.RESURRECTED if message.deleted and not kept.deleted else Rule.WRONG_FOLD
+                yield rule, f"events make {timeless(message)}, the history has {timeless(kept)}"
 
     def _sent_here(self, unknown: Unknown) -> bool:
         return any(command.room == self._room for command in self._sent(unknown.user, unknown.command))
@@ -400,3 +425,8 @@ class _RoomTrial:
             if command.room == acked.room:
                 return event_of(command, acked.user, acked.position)
         return None
+
+
+def _between(positions: Sequence[Position], low: Position, high: Position) -> Sequence[Position]:
+    """Of sorted positions those from ``low`` to ``high``, both included."""
+    return positions[bisect_left(positions, low) : bisect_right(positions, high)]

@@ -16,15 +16,15 @@ from tests.oracle import log as records
 from tests.oracle.recording import EventRecorder
 
 
-class Watched:
-    """One client of ``user``; ``name`` tells it from the user's others.
+class Witness:
+    """One client of ``user``, of whose events nothing is kept but the log; ``name`` tells it from the user's others.
 
     Commands return None where their outcome stays unknown and raise :class:`chatclient.Refused`; both are in the log.
     """
 
     def __init__(
         self,
-        log: records.Log,
+        log: records.Keeper,
         user: str,
         urls: str | Sequence[str],
         token: Token,
@@ -37,16 +37,11 @@ class Watched:
         self.name = name or user
         self.user = user
         self.client = Client(urls, token, timeout=timeout, timing=timing, transports=transports)
-        self.events: list[Event] = []
         self.ended: Ended | None = None
         self._log = log
         self._recorder = EventRecorder(self.name)
         self._places: dict[str, Position] = {}
-        self._changed = asyncio.Condition()
         self._pump: asyncio.Task[None] | None = None
-        self.hold = asyncio.Event()
-        """Cleared, nobody takes events."""
-        self.hold.set()
 
     async def __aenter__(self) -> Self:
         await self.client.__aenter__()
@@ -56,7 +51,6 @@ class Watched:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.hold.set()
         await self.client.close()
         if self._pump:
             await self._pump
@@ -64,18 +58,31 @@ class Watched:
     async def _take_events(self) -> None:
         try:
             async for event in self.client.events():
-                record = self._recorder.record(event, time.monotonic())
-                if record:
-                    self._log.add(record)
-                async with self._changed:
-                    self._come_to(event)
-                    self.events.append(event)
-                    self._changed.notify_all()
-                await self.hold.wait()
+                self._take(event)
         except Ended as end:
-            async with self._changed:
-                self.ended = end
-                self._changed.notify_all()
+            self.ended = end
+
+    def _take(self, event: Event) -> None:
+        record = self._recorder.record(event, time.monotonic())
+        if record:
+            self._log.add(record)
+            self._come_to(event)
+
+    def at(self, room: str) -> Position:
+        """How far this client has come."""
+        return self._places.get(room, Position(0, 0))
+
+    async def until_at(self, room: str, position: Position, within: float = 20.0) -> None:
+        """Wait until this client has what stands at ``position``, in its page or delivered."""
+        async with asyncio.timeout(within):
+            while self.at(room) < position:
+                await asyncio.sleep(0.05)
+        self._log.add(records.Settled(at=time.monotonic(), client=self.name, room=room, upto=position))
+
+    def _come_to(self, event: Event) -> None:
+        if isinstance(event, StoredEvent) or (isinstance(event, SubscribedEvent) and not event.recovered):
+            cursor = parse_cursor(event.cursor)
+            self._places[event.room] = Position(cursor.epoch, cursor.seq)
 
     async def subscribe(self, room: str, cursor: str | None = None, *, limit: int | None = None) -> Room:
         self._recorder.asked(room, time.monotonic(), cursor)
@@ -145,6 +152,48 @@ class Watched:
             messages = [*page.messages, *messages]
         return messages
 
+
+class Watched(Witness):
+    """A witness that keeps its events, for tests that look at them; the parameters are a witness's."""
+
+    def __init__(
+        self,
+        log: records.Keeper,
+        user: str,
+        urls: str | Sequence[str],
+        token: Token,
+        *,
+        name: str = "",
+        timeout: float = 60.0,
+        timing: chatclient.Timing | None = None,
+        transports: Sequence[chatclient.Transport | str] = chatclient.LADDER,
+    ) -> None:
+        super().__init__(log, user, urls, token, name=name, timeout=timeout, timing=timing, transports=transports)
+        self.events: list[Event] = []
+        self._changed = asyncio.Condition()
+        self.hold = asyncio.Event()
+        """Cleared, nobody takes events."""
+        self.hold.set()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.hold.set()
+        await super().__aexit__(kind, error, trace)
+
+    async def _take_events(self) -> None:
+        try:
+            async for event in self.client.events():
+                async with self._changed:
+                    self._take(event)
+                    self.events.append(event)
+                    self._changed.notify_all()
+                await self.hold.wait()
+        except Ended as end:
+            async with self._changed:
+                self.ended = end
+                self._changed.notify_all()
+
     def stored(self, room: str) -> list[StoredEvent]:
         return [event for event in self.events if isinstance(event, StoredEvent) and event.room == room]
 
@@ -152,14 +201,3 @@ class Watched:
         """Wait until a condition holds that events may make true."""
         async with asyncio.timeout(within), self._changed:
             await self._changed.wait_for(enough)
-
-    async def until_at(self, room: str, position: Position, within: float = 20.0) -> None:
-        """Wait until this client has what stands at ``position``, in its page or delivered."""
-
-        await self.until(lambda: self._places.get(room, Position(0, 0)) >= position, within)
-        self._log.add(records.Settled(at=time.monotonic(), client=self.name, room=room, upto=position))
-
-    def _come_to(self, event: Event) -> None:
-        if isinstance(event, StoredEvent) or (isinstance(event, SubscribedEvent) and not event.recovered):
-            cursor = parse_cursor(event.cursor)
-            self._places[event.room] = Position(cursor.epoch, cursor.seq)

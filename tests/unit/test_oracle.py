@@ -479,6 +479,32 @@ def test_a_read_without_what_was_acked_before_is_stale() -> None:
     assert run.judged() == {Rule.STALE}
 
 
+def test_a_deleted_message_that_is_there_again_is_resurrected() -> None:
+    run = a_good_run()
+    delete = run.invoke("ana-1", lambda new: Delete(id=new, room=ROOM, target=place(run.stored[0])))
+    run.ack("ana-1", delete, run.store("ana-1", delete))
+    run.settle()
+    assert run.judged() == frozenset()
+    before = run.page()
+    history = [replace(before[0], deleted=None, text="one, mended"), *before[1:]]
+    assert Rule.RESURRECTED in judge(run.records, {ROOM: history}).rules
+    run.read("bob-1")
+    read = run.records[-1]
+    assert isinstance(read, HistoryRead)
+    run.records[-1] = replace(read, messages=(history[0], *read.messages[1:]))
+    assert run.judged() == {Rule.RESURRECTED}
+
+
+def test_a_read_without_an_edit_that_was_acked_before_is_stale() -> None:
+    run = a_good_run()
+    run.read("bob-1")
+    read = run.records[-1]
+    assert isinstance(read, HistoryRead)
+    first = replace(read.messages[0], text="one", edited=None, rev=read.messages[0].seq)
+    run.records[-1] = replace(read, messages=(first, *read.messages[1:]))
+    assert run.judged() == {Rule.STALE}
+
+
 def test_an_event_of_a_room_that_was_not_subscribed_is_a_phantom() -> None:
     run = a_good_run()
     run.records.insert(0, Delivered(at=0.0, client="bob-1", event=run.stored[0]))
