@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Final
 
 import kopf
+from yaml import YAMLError
 
 from chatoperator import __version__
 from chatoperator.apply import Applier
@@ -22,6 +23,9 @@ from chatoperator.nodes import Nodes
 from chatoperator.observe import Observer
 from chatoperator.reconcile import Reconciler, Rhythm
 from chatoperator.settings import OperatorSettings, OperatorSettingsError
+from chatoperator.simulate import command
+from chatoperator.simulate.trace import TraceError
+from chatoperator.spec import InvalidSpec
 
 logger = logging.getLogger(__name__)
 
@@ -115,13 +119,32 @@ async def _main(settings: OperatorSettings) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 told to stop, 1 lost the lease or could not run, 2 wrong settings."""
+    """Exit codes: 0 told to stop, 1 lost the lease or could not run, 2 wrong settings or files."""
     parser = argparse.ArgumentParser(prog="chat-operator", description="Cares for ChatClusters.")
-    parser.add_argument("command", choices=("run", "version"))
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="care for ChatClusters until told to stop")
+    commands.add_parser("version", help="say which version this is")
+    command.arguments(commands.add_parser("simulate", help="what scaling would do over a recorded load"))
     options = parser.parse_args(arguments)
     if options.command == "version":
         print(f"chat-operator {__version__}")
         return 0
+    if options.command == "simulate":
+        return _simulate(options)
+    return _care()
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    try:
+        for line in command.simulate(options):
+            print(line)
+    except (TraceError, InvalidSpec, YAMLError, OSError) as error:
+        print(f"chat-operator: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _care() -> int:
     try:
         settings = OperatorSettings.from_env(os.environ)
     except OperatorSettingsError as error:

@@ -1,4 +1,4 @@
-"""Pages and files that are generated: the definition, and the documentation of its fields.
+"""Pages and files that are generated: the definition, the documentation of its fields, the plots of scaling.
 
 ``python -m chatoperator.reference`` writes them into the checkout; a test fails while one of them differs.
 """
@@ -12,9 +12,14 @@ import msgspec
 
 from chatoperator.crd import RULES, as_yaml, definition, spec_schema
 from chatoperator.objects import Json, Object, at, items, mapping, text
+from chatoperator.simulate.command import cluster_of
+from chatoperator.simulate.plot import plot
+from chatoperator.simulate.trace import read_trace
+from chatoperator.simulate.world import World
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
+_TRACES: Final = "docs/operator/traces"
 _HEAD: Final = """\
 # Fields of a ChatCluster
 
@@ -73,8 +78,20 @@ def _default(schema: Json) -> str:
     return f"`{default if isinstance(default, str) else msgspec.json.encode(default).decode()}`"
 
 
+def plots() -> Mapping[str, str]:
+    """The pictures of the two simulations in ``docs/operator/scaling.md``; takes seconds."""
+    cluster = cluster_of(ROOT / _TRACES / "cluster.yaml")
+    drawn = {}
+    for name, title in (("day", "A day at a training centre"), ("storm", "120,000 more within two minutes")):
+        load = read_trace(ROOT / _TRACES / f"{name}.csv")
+        world = World(cluster, load)
+        world.run(int(load.duration))
+        drawn[f"docs/operator/plots/{name}.svg"] = plot(title, world.seconds, world.told)
+    return drawn
+
+
 def main() -> int:
-    for path, content in pages().items():
+    for path, content in {**pages(), **plots()}.items():
         (ROOT / path).write_text(content, "utf-8")
         sys.stdout.write(f"{path}\n")
     return 0

@@ -18,6 +18,8 @@ class Scaling(Struct, frozen=True, kw_only=True, rename="camel"):
     """What has to survive a restart; part of the status."""
 
     window: Window = ()
+    zones: int = 0
+    """Over which nodes are spread, also while fewer nodes run than there are zones."""
     out_at: int = 0
     """When the period of the last scale-out began (seconds since 1970)."""
     out_from: int = 0
@@ -61,13 +63,15 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 def decide(spec: ChatClusterSpec, stock: Stock, before: Scaling, seen: Circumstances) -> Verdict:
     """Deterministic; ``state`` of the verdict is ``before`` of the next one."""
+    zones = stock.zones if seen.running >= before.zones else max(before.zones, stock.zones)
+    stock = replace(stock, zones=zones)
     need = need_now(spec, stock, seen.running)
     peak = Peak(
         math.floor(seen.now),
         max(connections_wanted(spec, stock.connections, stock.rate), stock.assumed),
         lag_nodes(spec, stock, seen.running),
     )
-    state = replace(before, window=note(before.window, peak, spec.autoscaling.scale_in.window_seconds))
+    state = replace(before, zones=zones, window=note(before.window, peak, spec.autoscaling.scale_in.window_seconds))
     low, high = spec.nodes.min, spec.nodes.max
     if seen.running < low or seen.running > high:
         return _into_bounds(spec, seen, state, low, high)

@@ -53,7 +53,7 @@ def need_for(spec: ChatClusterSpec, stock: Stock, connections: int, other: int) 
 
 def need_for_zones(spec: ChatClusterSpec, stock: Stock, connections: int) -> Need:
     """So many nodes, spread evenly, that the other zones hold everybody when one is lost."""
-    zones = len(stock.zones)
+    zones = stock.zones
     if not spec.autoscaling.zone_loss or zones < 2 or spec.nodes.topology_spread != "Zone":
         return Need(0.0, "")
     # The loss of one zone takes at most ceil(n / zones) of n nodes.

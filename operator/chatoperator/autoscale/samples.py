@@ -1,6 +1,5 @@
 """Who there is and what each said, and how much of it is to be believed."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Final, Literal
@@ -93,8 +92,8 @@ class Stock(Struct, frozen=True, kw_only=True):
     """The median of those who serve."""
     rate: float = 0.0
     """Growth in connections per second, which every moment of the last intervals bears out; never below 0."""
-    zones: Mapping[str, int] = {}
-    """Pods that stay, by zone; unknown zones are not counted."""
+    zones: int = 0
+    """In which pods that stay are; unknown ones are not counted."""
     pending: int = 0
     heard: int = 0
     """Pods whose word is fresh and believed."""
@@ -150,7 +149,7 @@ def take_stock(
         target=target,
         lag_ms=median(serving) if serving else 0.0,
         rate=growth(remembered.totals, now),
-        zones=Counter(pod.zone for pod in staying if pod.zone),
+        zones=len({pod.zone for pod in staying if pod.zone}),
         pending=sum(not pod.ready for pod in staying if pod.uid not in drained),
         heard=sum(pod.uid in fresh for pod in staying),
         doubts=tuple(doubts),

@@ -25,22 +25,22 @@ def choose(pods: Sequence[Pod], connections: Mapping[str, int], count: int) -> t
 
 
 def bearable(spec: ChatClusterSpec, stock: Stock, pods: Sequence[Pod], count: int) -> tuple[tuple[Pod, ...], str]:
-    """The largest batch of up to ``count`` whose survivors stay within their share of the target.
+    """The largest batch of up to ``count`` whose survivors stay within their share of the target on average, and each
+    of them within its target.
 
     Simulated with the very victims: their clients spread evenly over the others. With an empty batch, why.
     """
-    limit = stock.target * spec.autoscaling.scale_in.survivor_percent / 100
+    share = stock.target * spec.autoscaling.scale_in.survivor_percent / 100
     told = ""
     for size in range(min(count, len(pods) - 1), 0, -1):
         victims = choose(pods, stock.by_pod, size)
         gone = {pod.uid for pod in victims}
         moving = sum(stock.by_pod.get(uid, 0) for uid in gone)
         staying = [stock.by_pod.get(pod.uid, 0) for pod in pods if pod.uid not in gone]
+        mean = math.ceil((sum(staying) + moving) / len(staying))
         fullest = max(staying) + math.ceil(moving / len(staying))
-        if fullest <= limit:
+        if mean <= share and fullest <= stock.target:
             return victims, ""
-        told = (
-            f"without {', '.join(pod.name for pod in victims)} a node would hold {fullest} connections, "
-            f"more than {limit:.0f}"
-        )
+        names = ", ".join(pod.name for pod in victims)
+        told = f"without {names} nodes would hold {mean} connections (at most {share:.0f}) and the fullest {fullest}"
     return (), told or "no node would be left"

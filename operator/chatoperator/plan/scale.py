@@ -86,7 +86,8 @@ def steer(
     seen = Circumstances(
         now=now,
         running=running,
-        leaving=len(uids) if batch is not None and batch.phase != "Going" else 0,
+        # Once replicas are lowered, those that are left are the ones that stay.
+        leaving=len(uids) if batch is not None and running != batch.replicas - len(uids) else 0,
         rollout=not view.settled or view.rolling,
         datastores=datastores,
         held=_held(cluster),
