@@ -19,8 +19,8 @@ from chatnode.protocol.frames import StoredCommand
 READ_S: Final = 0.2
 """How soon a process sees what another one wrote."""
 UNSENT_MAX: Final = 10_000
-_ENTRIES_MIN: Final = 1_000
-"""A file with fewer entries is not worth being written anew."""
+ENTRIES_MIN: Final = 1_000
+"""Fewer new entries are not worth writing the file anew."""
 
 
 _Queued = tuple[Entry, asyncio.Future[None] | None]
@@ -50,6 +50,8 @@ class Sending:
         self._wall = wall
         self._journal = Journal()
         self._entries = 0
+        self._kept = 0
+        """Entries that were left when the file was written anew."""
         self._queue: list[_Queued] = []
         self._writing: list[_Queued] = []
         self._wake = asyncio.Event()
@@ -126,13 +128,12 @@ class Sending:
             await self._append(self._writing)
         self._writing = []
         await self._read()
-        if self._user is not None and not self._leads:
-            self._leads = await asyncio.to_thread(self._file.lead)
-            if self._leads:
-                await self._begin_to_lead(self._user)
-        if self._leads and self._entries > max(_ENTRIES_MIN, 4 * len(self._journal.unsent)):
+        if self._user is not None and not self._leads and await asyncio.to_thread(self._file.lead):
+            await self._begin_to_lead(self._user)
+        if self._leads and self._entries > 2 * self._kept + ENTRIES_MIN:
             await asyncio.to_thread(self._file.compact, self._wall())
             await self._read()
+            self._kept = self._entries
 
     async def _begin_to_lead(self, user: str) -> None:
         await self._read()
@@ -142,6 +143,7 @@ class Sending:
             raise OutboxFailed(
                 f"the outbox belongs to {self._journal.owner}, and {user} is connected; use another file"
             )
+        self._leads = True
         for unsent in self.unsent():
             if unsent.denied is None:
                 # An earlier leader may have tried it.
@@ -169,17 +171,15 @@ class Sending:
         self._entries += len(news.entries)
         for entry in news.entries:
             self._journal.apply(entry)
+        for entry in news.entries:
             self._follow(entry)
 
     def _follow(self, entry: Entry) -> None:
         match entry:
             case Put(command=command):
-                if self._leads and command.id in self._journal.unsent:
-                    self._hand(command)
+                self._hand_on(command.id)
             case Retried(id=command_id):
-                unsent = self._journal.unsent.get(command_id)
-                if self._leads and unsent is not None and unsent.denied is None:
-                    self._hand(unsent.command)
+                self._hand_on(command_id)
             case Done():
                 self._handed.discard(entry.id)
                 ack = frames.Ack(id=entry.id, room=entry.room, epoch=entry.epoch, seq=entry.seq, ts=entry.ts)
@@ -195,6 +195,11 @@ class Sending:
                 self._sender.answer(Reject(entry.id, Withdrawn(entry.id)))
             case Owned():
                 pass
+
+    def _hand_on(self, command: str) -> None:
+        unsent = self._journal.unsent.get(command)
+        if self._leads and unsent is not None and unsent.denied is None:
+            self._hand(unsent.command)
 
     def _hand(self, command: StoredCommand) -> None:
         if command.id not in self._handed:

@@ -15,7 +15,7 @@ class BlockingProxy:
         self._blocked: frozenset[str] = frozenset()
         self._paths: dict[asyncio.Task[None], str] = {}
         self.held = asyncio.Event()
-        """Cleared, nothing comes back: as if the network swallowed it."""
+        """Cleared, what is asked arrives, and no answer comes back."""
         self.held.set()
         self.socket_url = ""
 
@@ -71,6 +71,7 @@ class BlockingProxy:
                 self._paths[asking] = path
                 if path in self._blocked:
                     return
-            await self.held.wait()
+            if asking is None:
+                await self.held.wait()
             writer.write(data)
             await writer.drain()

@@ -116,10 +116,12 @@ async def shortened_window(talk: Talk, seconds: float = 0.1) -> AsyncIterator[fl
     usual = config.duplicate_window
     config.duplicate_window = seconds
     await stream.update_stream(config)
-    yield seconds
-    config.duplicate_window = usual
-    await stream.update_stream(config)
-    await client.close()
+    try:
+        yield seconds
+    finally:
+        config.duplicate_window = usual
+        await stream.update_stream(config)
+        await client.close()
 
 
 class Chatter:

@@ -20,7 +20,7 @@ from chatnode.protocol.events import MessageEvent, SubscribedEvent, Unsubscribed
 from chatnode.protocol.frames import Edit
 from chatnode.protocol.sealing import PlainSealer
 from tests.integration.lines import TRANSPORTS
-from tests.integration.promises import SETTINGS, Chatter, Talk, begin_talk, metric, nats_of, rest
+from tests.integration.promises import SETTINGS, Chatter, Talk, begin_talk, metric, nats_of, rest, shortened_window
 from tests.oracle import Invoked, Log, Watched
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -88,16 +88,8 @@ async def test_what_is_acked_is_in_every_read_that_begins_afterwards(talk: Talk)
 @pytest.fixture
 async def short_window(cluster: LocalCluster, talk: Talk) -> AsyncIterator[float]:
     """The duplicate window of the room's stream, in seconds, made so short that a test can wait for its end."""
-    client = await nats_of(cluster)
-    stream = client.jetstream()
-    config = (await stream.stream_info(stream_name(partition_of(talk.room)))).config
-    usual = config.duplicate_window
-    config.duplicate_window = 0.1
-    await stream.update_stream(config)
-    yield 0.1
-    config.duplicate_window = usual
-    await stream.update_stream(config)
-    await client.close()
+    async with shortened_window(talk) as seconds:
+        yield seconds
 
 
 @pytest.mark.parametrize("again", [True, False])
