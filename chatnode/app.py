@@ -181,6 +181,7 @@ def http_app(node: Node, host: SocketHost) -> Starlette:
         rights=node.rights,
         control=node.control,
         reach=node.feed.reach,
+        hear=node.hear_control,
         page=node.catch_up.page,
         suspended=node.feed.suspended,
         wait=rates.wait,

@@ -187,7 +187,7 @@ class Node:
                 delayed=lambda: self.hearing.delayed,
                 draw_id=lambda: secrets.token_urlsafe(12),
                 raise_epoch=self.epochs.raise_to,
-                hear_control=self._hear_control,
+                hear_control=self.hear_control,
                 joining=Gate("catching up", at_once=settings.joins_at_once, waiting_max=settings.joins_waiting_max),
                 commanded=by_label(metrics.commands),
                 recovered=lambda whole: metrics.recoveries.labels(str(whole).lower()).inc(),
@@ -343,7 +343,8 @@ class Node:
             self.hub.verify_all()
         logger.warning("NATS: %r", error)
 
-    async def _hear_control(self) -> None:
+    async def hear_control(self) -> None:
+        """Returns when every control event that was stored before the call has been applied here, or after a while."""
         try:
             state = await self.reader.state(CONTROL_STREAM)
         except StreamMissing as error:

@@ -294,11 +294,15 @@ class ControlFeed:
                 await self._explain(missing, end)
 
     async def _explain(self, missing: int, end: int) -> None:
-        """No replica gave anything from ``missing`` on: it was purged, the stream went back, or a replica lags."""
+        """No replica gave anything from ``missing`` on: it was purged, the stream went back, or a replica lags.
+
+        That it went back is not believed to a state, which a leader that was paused tells as of then, but to where the
+        next heartbeat is stored, for which it needs a quorum.
+        """
         state = await self._reader.state(CONTROL_STREAM)
         if state.last < missing - 1:
-            log.error("CTRL went back: it ends at %d after %d had been heard", state.last, missing - 1)
-            self._tail.rewind(state.last)
+            self._beat_now.set()
+            await asyncio.sleep(_RETRY_S)
         elif state.first > missing:
             log.warning("control events %d to %d were purged before they were heard", missing, state.first - 1)
             self._take(self._tail.skip(min(state.first - 1, end), self._clock()))

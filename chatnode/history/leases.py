@@ -1,12 +1,19 @@
 """Who works on what, by MongoDB's clock. A lease saves work; correctness rests on the folds being conditional."""
 
+from typing import Final
+
 import msgspec
 from msgspec import Struct
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from chatnode.history.client import Database, reaching
+from chatnode.history.client import Database, Document, reaching
 from chatnode.history.schema import LEASES
+
+_WORKER: Final = "worker:"
+_WORKER_END: Final = "worker;"
+"""The least text above all that begin with :data:`_WORKER`."""
+_FORGET_MS: Final = 3_600_000
 
 
 class _Row(Struct):
@@ -42,6 +49,22 @@ class Leases:
         """Let another take it at once; nothing when it is not held."""
         with reaching(f"release the lease {name}", self._deadline):
             await self._collection.delete_one({"_id": name, "holder": self._holder})
+
+    async def announce(self) -> int:
+        """Say that this holder lives, for as long as a lease lasts; how many holders do."""
+        mine = {"$set": {"holder": {"$literal": self._holder}, "expires": {"$add": ["$$NOW", self._ttl_ms]}}}
+        workers: Document = {"_id": {"$gte": _WORKER, "$lt": _WORKER_END}}
+        with reaching("say that this worker lives", self._deadline):
+            await self._collection.update_one({"_id": _WORKER + self._holder}, [mine], upsert=True)
+            forgotten = {"$lt": ["$expires", {"$subtract": ["$$NOW", _FORGET_MS]}]}
+            await self._collection.delete_many({**workers, "$expr": forgotten})
+            living = {"$gt": ["$expires", "$$NOW"]}
+            return await self._collection.count_documents({**workers, "$expr": living})
+
+    async def leave(self) -> None:
+        """This holder does not live any more."""
+        with reaching("say that this worker goes", self._deadline):
+            await self._collection.delete_one({"_id": _WORKER + self._holder})
 
     async def holder(self, name: str) -> str | None:
         """Who holds it, expired or not."""

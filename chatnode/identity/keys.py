@@ -96,7 +96,8 @@ class KeyCache:
 
     Keys older than ``ttl_s`` are read again in the background, and so are they when a token names one that is not
     known, which then waits for it; never more than one read at a time, and one per ``interval_s`` (one a second while
-    the provider is away).
+    the provider is away). While it is away the keys stay in use, for ``keep_s`` at most: one of them may have been
+    withdrawn meanwhile.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class KeyCache:
         *,
         clock: Callable[[], float],
         ttl_s: float = 300.0,
+        keep_s: float = 86_400.0,
         interval_s: float = 10.0,
         deadline_s: float = 5.0,
         client: httpx.AsyncClient | None = None,
@@ -114,6 +116,7 @@ class KeyCache:
         self._algorithms = frozenset(algorithms)
         self._clock = clock
         self._ttl_s = ttl_s
+        self._keep_s = keep_s
         self._interval_s = interval_s
         self._deadline_s = deadline_s
         self._client = client or httpx.AsyncClient(follow_redirects=False, timeout=deadline_s)
@@ -155,6 +158,8 @@ class KeyCache:
         return key
 
     def _known(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+        if self._clock() - self._read_at > self._keep_s:
+            return None
         if kid is not None:
             return self._keys.get((kid, algorithm)) or self._keys.get((None, algorithm))
         candidates = [key for (_, name), key in self._keys.items() if name == algorithm]

@@ -84,6 +84,8 @@ class RestServices:
     control: ControlPublisher
     reach: Callable[[int, float], Awaitable[bool]]
     """Wait until this node has applied a control sequence, for at most so many seconds."""
+    hear: Callable[[], Awaitable[None]]
+    """Returns when this node has applied every control event that was stored before, or after a while."""
     page: PageReader
     suspended: Callable[[], bool]
     wait: Callable[[str], float]
@@ -124,6 +126,7 @@ class _Rest:
         self._rights = services.rights
         self._control = services.control
         self._reach = services.reach
+        self._hear = services.hear
         self._page = services.page
         self._suspended = services.suspended
         self._wait = services.wait
@@ -289,8 +292,13 @@ class _Rest:
 
     async def _known(self, caller: Identity, room: str) -> RoomRights:
         """The room, if the caller may know of it."""
+        service = is_service(caller.scopes)
         rights = await self._rights.load(room)
-        if rights is None or (rights.role_of(caller.user) is None and not is_service(caller.scopes)):
+        if rights is None or (rights.role_of(caller.user) is None and not service):
+            # Another node may have stored a moment ago that there is such a room, or that the caller is in it.
+            await self._hear()
+            rights = await self._rights.load(room)
+        if rights is None or (rights.role_of(caller.user) is None and not service):
             raise ProtocolError(ErrorCode.NOT_FOUND, "this room does not exist, or you are not in it")
         return rights
 

@@ -32,11 +32,12 @@ from chatnode.worker.control import ControlJob
 from chatnode.worker.gauges import StreamGauges
 from chatnode.worker.history import HistoryJob
 from chatnode.worker.retention import Retention
+from chatnode.worker.share import Share
 from chatnode.worker.stream import RHYTHM, Rhythm, StreamWorker
 
 log = logging.getLogger(__name__)
 
-LEASE_S: Final = 15.0
+LEASE_S: Final = 8.0
 _RETRY_S: Final = 0.5
 
 T = TypeVar("T")
@@ -99,6 +100,7 @@ class Worker:
         self._ledger = Ledger(mongo.database)
         holder = f"{settings.node_id}-{secrets.token_hex(4)}"
         self._leases = Leases(mongo.database, holder=holder, ttl=lease)
+        self._share = Share(PARTITIONS + 1)
         self._workers: dict[str, StreamWorker] = {}
 
     async def connect(self) -> bool:
@@ -131,8 +133,16 @@ class Worker:
                 for worker in self._workers.values():
                     tasks.create_task(worker.run(stop), name=worker.name)
                 tasks.create_task(retention.run(stop), name="retention")
+                tasks.create_task(self._share.keep(self._leases, stop, self._rhythm.renew), name="share")
         except ExceptionGroup as errors:
             raise _first(errors) from errors
+        await self._leave()
+
+    async def _leave(self) -> None:
+        try:
+            await self._leases.leave()
+        except Unavailable as error:
+            log.info("the others find out by themselves that this worker has gone: %s", error)
 
     def _chat(self, partition: int) -> tuple[NatsEventStream, StreamWorker]:
         settings = self._settings
@@ -191,6 +201,7 @@ class Worker:
             gauges=StreamGauges(self._metrics, label),
             clock=time.monotonic,
             rhythm=self._rhythm,
+            share=self._share,
         )
 
     async def _on_disconnect(self) -> None:

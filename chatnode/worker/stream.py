@@ -17,6 +17,7 @@ from chatnode.rooms.ports import Stored, Unavailable, Watermark
 from chatnode.telemetry.logs import about
 from chatnode.worker.epochs import Create, Keep, Observed, Raise, Recorded, decide
 from chatnode.worker.ports import EventStream, Feed, Leases, Ledger, StreamView
+from chatnode.worker.share import Share
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +63,9 @@ class Gauges(Protocol):
 class Rhythm:
     """Seconds."""
 
-    renew: float = 5.0
+    renew: float = 2.0
     check: float = 10.0
-    idle: float = 2.0
+    idle: float = 1.0
     """Between attempts to get a lease that another holds."""
 
 
@@ -107,7 +108,9 @@ class StreamWorker:
         gauges: Gauges,
         clock: Callable[[], float],
         rhythm: Rhythm = RHYTHM,
+        share: Share | None = None,
     ) -> None:
+        self._share = Share(1) if share is None else share
         self._stream = stream
         self._job = job
         self._ledger = ledger
@@ -151,17 +154,20 @@ class StreamWorker:
 
     async def _renew(self) -> bool:
         now = self._clock()
-        self.holding = await self._leases.take(self.name)
+        self._hold(self._share.may_take(self.name) and await self._leases.take(self.name))
         if self.holding:
             self._renewed_at = now
-        self._gauges.held(self.holding)
         return self.holding
+
+    def _hold(self, held: bool) -> None:
+        self.holding = held
+        self._share.holds(self.name, held=held)
+        self._gauges.held(held)
 
     async def _give_back(self) -> None:
         if not self.holding:
             return
-        self.holding = False
-        self._gauges.held(False)
+        self._hold(False)
         try:
             await self._leases.release(self.name)
         except Unavailable as error:
@@ -175,6 +181,10 @@ class StreamWorker:
             while not stop.is_set():
                 if self._clock() - self._renewed_at >= self._rhythm.renew and not await self._renew():
                     log.warning("%s: another worker has taken over", self.name)
+                    return
+                if session.drain is None and self._share.gives_back(self.name):
+                    log.info("%s: left to another worker", self.name)
+                    await self._give_back()
                     return
                 if self._verify or (self._check_due() and not await self._still(session)):
                     return

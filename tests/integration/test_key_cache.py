@@ -222,6 +222,22 @@ async def test_keys_stay_in_use_while_the_provider_is_away() -> None:
             assert (await at.verifier.verify(provider.token("k2"))).user == "amina"
 
 
+async def test_keys_that_have_not_been_read_for_a_day_are_good_for_nobody() -> None:
+    provider = Provider()
+    provider.add("k1")
+    async with AsyncExitStack() as stack:
+        async with provider.serving():
+            at = await stack.enter_async_context(bench(provider))
+            await at.verifier.verify(provider.token("k1"))
+        at.clock.now += 86_401
+        with pytest.raises(ProtocolError) as refusal:
+            await at.verifier.verify(provider.token("k1"))
+        assert refusal.value.code is ErrorCode.UNAVAILABLE
+        async with provider.serving():
+            at.clock.now += 2
+            assert (await at.verifier.verify(provider.token("k1"))).user == "amina"
+
+
 async def test_ending_before_the_first_read_began_ends(provider: Provider) -> None:
     async with asyncio.timeout(2.0), bench(provider):
         pass

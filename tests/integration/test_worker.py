@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import httpx
@@ -11,7 +12,7 @@ from nats.js.errors import APIError, NoStreamResponseError
 
 from chatnode.broker.event_stream import NatsEventStream
 from chatnode.broker.streams import chat_stream, control_stream, is_closed
-from chatnode.broker.subjects import CONTROL_STREAM
+from chatnode.broker.subjects import CONTROL_STREAM, PARTITIONS, stream_name
 from chatnode.history.leases import Leases
 from chatnode.history.schema import REJECTED
 from chatnode.local.children import free_port
@@ -522,3 +523,26 @@ async def test_two_workers_share_the_work_and_write_everything_once(bench: Bench
             await bench.store(message(str(number)))
             await asyncio.sleep(0)
         await bench.shows(*map(str, range(20)))
+
+
+async def test_two_workers_have_an_equal_part_of_the_streams_and_one_alone_all_of_them(bench: Bench) -> None:
+    async def parts() -> list[int]:
+        rows = bench.mongo.database["leases"].find(
+            {"_id": {"$in": [*map(stream_name, range(PARTITIONS)), CONTROL_STREAM]}}
+        )
+        holders = Counter([str(row["holder"]).rpartition("-")[0] async for row in rows])
+        return sorted(holders.values())
+
+    async def shared(expected: list[int]) -> bool:
+        return await parts() == expected
+
+    other = dataclasses.replace(bench.settings, node_id="other")
+    async with working(bench.settings):
+        await until(lambda: shared([9]))
+        async with working(other):
+            await until(lambda: shared([4, 5]))
+            await bench.send("by two")
+            await bench.shows("by two")
+        await until(lambda: shared([9]))
+        await bench.send("by one")
+        await bench.shows("by two", "by one")
