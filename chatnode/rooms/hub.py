@@ -208,6 +208,9 @@ class Hub:
             if last is None:
                 room.headless = True
                 await self._find_head(room)
+            if self._epoch_of(partition) != epoch:
+                # Rooms that are being opened are not among those that a new epoch ends.
+                raise Unavailable(f"room {name}: its order started anew while it was being opened")
         except BaseException:
             await room.subscription.close()
             raise
