@@ -1,6 +1,7 @@
 """A client whose network lets less and less through, then more: it goes down the ladder and up, and loses nothing."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +10,7 @@ import pytest_asyncio
 from chatclient import Timing, Transport
 from chatnode.local.cluster import LocalCluster
 from tests.integration.blocking_proxy import COMMANDS, EVENTS, POLL, SOCKET, BlockingProxy
+from tests.integration.lines import TRANSPORTS
 from tests.integration.promises import SETTINGS, Chatter, Talk, begin_talk
 from tests.oracle import Watched
 
@@ -93,9 +95,33 @@ async def test_a_network_that_is_offline_is_no_reason_to_go_down(talk: Talk, pro
         await until_on(ana, Transport.WEBSOCKET, 2.0)
 
 
-@pytest.mark.parametrize("probed", [SOCKET])
-async def test_a_probe_that_fails_disturbs_nobody(talk: Talk, proxy: BlockingProxy, probed: str) -> None:
-    proxy.block(probed)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_short_tokens_are_renewed_without_a_break_over_every_transport(
+    talk: Talk, cluster: LocalCluster, transport: str
+) -> None:
+    got = 0
+
+    async def token() -> str:
+        nonlocal got
+        got += 1
+        return cluster.token("ana", lifetime_s=4)
+
+    async with Watched(talk.log, "ana", talk.urls(0), token, timing=TIMING, transports=[transport]) as ana:
+        await ana.subscribe(talk.room)
+        began = time.monotonic()
+        seen = False
+        async with Chatter(ana, talk.room, pace=0.05) as chatter:
+            while time.monotonic() - began < 10.0:
+                await chatter.until_acked(5)
+                seen = seen or not ana.client.connected
+        assert not seen, "the connection was lost"
+        assert got >= 3
+        assert await ana.client.refresh() > time.time() * 1000
+        await talk.keep(ana)
+
+
+async def test_a_probe_that_fails_disturbs_nobody(talk: Talk, proxy: BlockingProxy) -> None:
+    proxy.block(SOCKET)
     async with behind(proxy, talk, Timing(probe_s=0.2)) as ana:
         await ana.subscribe(talk.room)
         async with Chatter(ana, talk.room) as chatter:
