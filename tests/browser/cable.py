@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -41,8 +41,8 @@ class Cable:
         self._flows: set[_Flow] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self.begun: list[Way] = []
-        """What was asked for and let through, in order."""
+        self.replaces: Mapping[bytes, bytes] = {}
+        """In what comes back; as long as what they stand for. Another build of the page, say."""
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -110,12 +110,11 @@ class Cable:
         if flow.way in self._blocked:
             flow.writer.write(_REFUSED)
             return
-        self.begun.append(flow.way)
         far_reader, far_writer = await asyncio.open_connection(*self._target)
         try:
             far_writer.write(head if flow.way is Way.SOCKET else _once(head))
             there = asyncio.create_task(_pump(reader, far_writer))
-            back = asyncio.create_task(_pump(far_reader, flow.writer))
+            back = asyncio.create_task(_pump(far_reader, flow.writer, self.replaces))
             try:
                 await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -132,12 +131,17 @@ def _way_of(head: bytes) -> Way:
 
 
 def _once(head: bytes) -> bytes:
-    """The head of a request after which the connection is closed."""
-    lines = [line for line in head.split(b"\r\n") if line and not line.lower().startswith(b"connection:")]
+    """The head of a request after which the connection is closed; what comes back is whole and plain."""
+    changed = (b"connection:", b"accept-encoding:", b"if-none-match:")
+    lines = [line for line in head.split(b"\r\n") if line and not line.lower().startswith(changed)]
     return b"\r\n".join([*lines, b"Connection: close", b"", b""])
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, replaces: Mapping[bytes, bytes] | None = None
+) -> None:
     while data := await reader.read(65536):
+        for old, new in (replaces or {}).items():
+            data = data.replace(old, new)
         writer.write(data)
         await writer.drain()

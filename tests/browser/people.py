@@ -101,7 +101,7 @@ class Person:
         self.log = page.get_by_role("log")
         self.typing = page.locator(".typing")
         self.readers = page.locator(".readers")
-        self.banner = page.locator(".offline-banner")
+        self.banner = page.locator(".banner")
 
     async def sign_in(self, user: str) -> None:
         await self.page.locator(f"[data-user={user}]").click()

@@ -1,4 +1,5 @@
 import { render } from "preact";
+import { keepShell } from "./net/shell";
 import { App } from "./view/app";
 import "./view/styles/base.css";
 import "./view/styles/rail.css";
@@ -9,3 +10,4 @@ import "./view/styles/sign-in.css";
 const root = document.getElementById("app");
 if (root === null) throw new Error("index.html has no element #app");
 render(<App />, root);
+if (import.meta.env.PROD) void keepShell();

@@ -1,17 +1,18 @@
 /** Every word that the client says; one value of this type per language. */
 
 import type { ErrorCode } from "../protocol/codes";
+import type { Banner } from "../state/banner";
 
 type Words =
   | "appName" | "language"
   | "signInTitle" | "signInHint" | "signingIn" | "signInFailed" | "usersLoading" | "usersFailed" | "noDemo"
   | "revoked" | "tokenRefused" | "signOut"
   | "roleLearner" | "roleTrainer" | "roleModerator"
-  | "connected" | "connecting" | "offline" | "stopped" | "tryNow" | "offlineHint"
+  | "connected" | "connecting" | "offline" | "stopped" | "tryNow" | "dismiss" | "notKept" | "notKeptHint"
   | "rooms" | "roomsLoading" | "roomsFailed" | "noRooms" | "courses" | "directs" | "you" | "online" | "away"
   | "back" | "showMembers" | "hideMembers" | "members" | "membersLoading" | "directFailed"
   | "pickRoom" | "pickRoomHint" | "gone" | "goneHint" | "emptyRoom" | "emptyRoomHint" | "timelineLoading"
-  | "historyLoading" | "historyFailed" | "historyStart" | "today" | "yesterday" | "newMessages" | "toBottom"
+  | "historyLoading" | "historyLater" | "historyFailed" | "historyStart" | "today" | "yesterday" | "newMessages" | "toBottom"
   | "edited" | "deletedByAuthor" | "quoteLoading" | "quoteGone" | "jump"
   | "pending" | "queued" | "retrying" | "sent" | "readByPeer"
   | "failedSend" | "failedEdit" | "failedDelete" | "failedReact" | "retry" | "discard" | "remove" | "cancel"
@@ -29,6 +30,9 @@ export type Dictionary = Readonly<Record<Words, string>> &
     readonly roleIs: (name: string, role: string) => string;
     readonly reactionBy: (emoji: string, names: string) => string;
     readonly typing: (names: readonly string[]) => string;
+    /** What is the matter with the connection, and what that means. */
+    readonly banner: Readonly<Record<Banner, string>>;
+    readonly bannerHint: Readonly<Record<Banner, string>>;
     /** Completes "… because", one per error code. */
     readonly because: Readonly<Record<ErrorCode, string>>;
   };

@@ -3,12 +3,15 @@
 import type { ServerFrame } from "../protocol/events";
 import { idSource } from "../protocol/ids";
 import type { Action, Effect, TimerName, Word } from "../state/actions";
+import { copyOf } from "../state/copies";
 import type { Env } from "../state/env";
 import type { End, Transport } from "../state/ladder";
 import type { State } from "../state/model";
 import { initialState } from "../state/model";
 import { reduce } from "../state/reducer";
 import { durable } from "../state/windows";
+import type { CopyStore } from "./copy-store";
+import { Copying } from "./copying";
 import type { Credentials } from "./http";
 import { HttpFailure, listMembers, listRooms } from "./http";
 import type { OutboxStore } from "./outbox-store";
@@ -23,6 +26,7 @@ export type LeaveReason = Extract<Effect, { do: "leave" }>["because"];
 
 export interface World {
   readonly outbox: OutboxStore;
+  readonly copies: CopyStore;
   readonly windows: (hear: (word: Word) => void) => Windows;
   /** A fresh token for the same person; throws {@link HttpFailure}. */
   readonly renew: (user: string) => Promise<Credentials>;
@@ -40,6 +44,7 @@ export class Engine {
   /** Open connections by number: the current one, and for a moment one beside it. */
   private readonly lines = new Map<number, Line>();
   private readonly windows: Windows;
+  private readonly copying: Copying;
   private listing = false;
   private listAgain = false;
   /** Rooms whose members are asked for, and those of them that wait for their turn. */
@@ -53,16 +58,17 @@ export class Engine {
   ) {
     const { token, expires_at: expiresAt, user, name } = credentials;
     this.state = initialState({ user, name }, { text: token, expiresAt });
+    this.copying = new Copying(world.copies, (room) => copyOf(this.state, room));
     // What is said from now on is not missed: what is loaded afterwards is as new.
     this.windows = world.windows((word) => { this.dispatch({ type: "windowSaid", word }); });
   }
 
   async start(): Promise<void> {
-    const entries = await this.world.outbox.load();
+    const [entries, copies] = await Promise.all([this.world.outbox.load(), this.world.copies.load()]);
     if (this.away.signal.aborted) return;
     this.listen();
     const remembered = rememberedTransport(Date.now());
-    this.dispatch({ type: "started", entries, ...(remembered && { remembered }) });
+    this.dispatch({ type: "started", entries, copies, ...(remembered && { remembered }) });
     if (!navigator.onLine) this.dispatch({ type: "offline" });
     this.windows.tell({ say: "hello" });
     this.windows.lead(this.takeLead);
@@ -72,6 +78,7 @@ export class Engine {
   stop(): void {
     this.away.abort();
     this.windows.leave();
+    this.copying.stop();
     for (const line of this.lines.values()) line.close();
     this.lines.clear();
     for (const timer of this.timers.values()) clearTimeout(timer);
@@ -114,6 +121,7 @@ export class Engine {
       "visibilitychange",
       () => {
         if (document.visibilityState === "visible") this.dispatch({ type: "shown" });
+        else this.copying.flush();
       },
       { signal },
     );
@@ -168,6 +176,12 @@ export class Engine {
         });
         break;
       }
+      case "copy":
+        this.copying.soon(effect.room);
+        break;
+      case "forgetCopy":
+        this.copying.forget(effect.room);
+        break;
       case "tell":
         this.windows.tell(effect.word);
         break;

@@ -31,6 +31,8 @@ const EVENTS: Readonly<Record<string, Shape>> = {
   presence: { room: text },
   subscribed: { room: text, cursor: text, recovered: flag },
   unsubscribed: { room: text, code: text, retryable: flag },
+  whole: { room: text },
+  delayed: { on: flag },
   membership: { room: text, room_kind: text, title: text, closed: flag },
 };
 

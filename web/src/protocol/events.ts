@@ -58,6 +58,8 @@ export interface SubscribedEvent {
   readonly recovered: boolean;
   readonly messages?: readonly Message[];
   readonly more_before?: boolean;
+  /** What the stream alone still holds. */
+  readonly partial?: boolean;
   readonly receipts?: readonly Receipt[];
 }
 
@@ -107,13 +109,29 @@ export interface MembershipEvent {
   readonly closed: boolean;
 }
 
+/** MongoDB is back: pages of the room that came as `partial` can be asked for again. */
+export interface WholeEvent {
+  readonly type: "event";
+  readonly kind: "whole";
+  readonly room: string;
+}
+
+/** Whether the node is cut off from what others write. */
+export interface DelayedEvent {
+  readonly type: "event";
+  readonly kind: "delayed";
+  readonly on: boolean;
+}
+
 export type PassingEvent =
   | SubscribedEvent
   | UnsubscribedEvent
   | TypingEvent
   | ReadEvent
   | PresenceEvent
-  | MembershipEvent;
+  | MembershipEvent
+  | WholeEvent
+  | DelayedEvent;
 
 export type RoomEvent = StoredEvent | PassingEvent;
 export type ServerFrame = Welcome | Ack | Refusal | Reconnect | RoomEvent;

@@ -124,6 +124,8 @@ export interface Ack {
   readonly messages?: readonly Message[];
   readonly more_before?: boolean;
   readonly more_after?: boolean;
+  /** What the stream alone still holds: older messages may be missing, and are not gone. */
+  readonly partial?: boolean;
   readonly receipts?: readonly Receipt[];
   readonly online?: readonly string[];
   readonly count?: number;

@@ -97,8 +97,8 @@ export class Relay {
     this.places[room] = event.cursor;
     if (id !== undefined) {
       Reflect.deleteProperty(this.asked, room);
-      const { cursor, recovered, messages, more_before, receipts } = event;
-      const page = { ...(messages && { messages }), ...(more_before !== undefined && { more_before }), ...(receipts && { receipts }) };
+      const { cursor, recovered, messages, more_before, partial, receipts } = event;
+      const page = { ...(messages && { messages }), ...(partial !== undefined && { partial }), ...(more_before !== undefined && { more_before }), ...(receipts && { receipts }) };
       return [{ type: "ack", id, room, cursor, recovered, ...page }];
     }
     if (!known || !event.recovered) return [event];

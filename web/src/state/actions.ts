@@ -2,6 +2,7 @@
 
 import type { ServerFrame } from "../protocol/events";
 import type { CommandFrame, Position } from "../protocol/frames";
+import type { Copy } from "./copies";
 import type { End, Transport } from "./ladder";
 import type { Entry, Member, Token } from "./model";
 
@@ -33,6 +34,7 @@ export type TimerName =
   | `follow ${string}`
   | `members ${string}`
   | `presence ${string}`
+  | `whole ${string}`
   | `typing ${string}`;
 
 
@@ -55,7 +57,12 @@ export interface Remembered {
 }
 
 export type Action =
-  | { readonly type: "started"; readonly entries: readonly Entry[]; readonly remembered?: Remembered }
+  | {
+      readonly type: "started";
+      readonly entries: readonly Entry[];
+      readonly copies?: readonly Copy[];
+      readonly remembered?: Remembered;
+    }
   | { readonly type: "lineOpened"; readonly number: number }
   | { readonly type: "frameArrived"; readonly number: number; readonly frame: ServerFrame }
   | { readonly type: "lineClosed"; readonly number: number; readonly end: End }
@@ -104,6 +111,8 @@ export type Effect =
   | { readonly do: "tell"; readonly word: Word }
   /** Another window of the same person is to send. */
   | { readonly do: "giveLead" }
+  /** Keep a copy of this room on this device soon; or keep none. */
+  | { readonly do: "copy" | "forgetCopy"; readonly room: string }
   | { readonly do: "leave"; readonly because: "revoked" | "refused" };
 
 /** A decision: the state after it, and what to do. */

@@ -21,6 +21,8 @@ export const ASKED = 4;
 export const FIRST_PAGE = 30;
 const LOOSE_MAX = 500;
 const RETRY_MS = 2_000;
+/** After a page that was not whole, another one is asked for. */
+export const WHOLE_MS = 10_000;
 
 /** Asks for the next rooms that are wanted: the open one first, then by activity. */
 export function followMore(turn: Turn): void {
@@ -56,6 +58,7 @@ export interface Subscribed {
   readonly recovered?: boolean;
   readonly messages?: readonly Message[];
   readonly more_before?: boolean;
+  readonly partial?: boolean;
   readonly receipts?: readonly Receipt[];
 }
 
@@ -72,9 +75,11 @@ export function subscribed(turn: Turn, roomId: string, answer: Subscribed): void
 
 function replacePage(turn: Turn, roomId: string, answer: Subscribed): void {
   turn.setRoom(roomId, {
-    timeline: mergePage([], answer.messages ?? []),
+    // What a partial page lacks is not gone: what is held beside it stays.
+    timeline: mergePage(answer.partial === true ? (turn.room(roomId)?.timeline ?? []) : [], answer.messages ?? []),
     amended: new Map(),
     moreBefore: answer.more_before ?? false,
+    partial: answer.partial ?? false,
     cursor: answer.cursor ?? null,
     last: null,
     gapAt: null,
@@ -87,6 +92,16 @@ function replacePage(turn: Turn, roomId: string, answer: Subscribed): void {
   }
   const room = turn.room(roomId);
   if (room !== null) settlePage(turn, room);
+  if (answer.partial === true) turn.emit({ do: "start", timer: `whole ${roomId}`, after: WHOLE_MS });
+}
+
+/** What was missing can be asked for: a page takes the place of the one that was not whole. */
+export function wholeAgain(turn: Turn, roomId: string): void {
+  const room = turn.room(roomId);
+  if (room?.partial !== true || !turn.connected) return;
+  turn.emit({ do: "cancel", timer: `whole ${roomId}` });
+  turn.setRoom(roomId, { following: "wanted", cursor: null, last: null, history: "idle", loose: [] });
+  followMore(turn);
 }
 
 export function receiptArrived(turn: Turn, roomId: string, receipt: Receipt): void {

@@ -3,6 +3,7 @@
 import type { Ack, Position } from "../protocol/frames";
 import type { Folded } from "./fold";
 import { foldEvent, indexOf, mergePage } from "./fold";
+import { WHOLE_MS } from "./following";
 import { positionKey, samePosition } from "./positions";
 import type { Turn } from "./turn";
 
@@ -26,9 +27,11 @@ export function historyArrived(turn: Turn, roomId: string, ack: Ack): void {
   turn.setRoom(roomId, {
     ...room.loose.reduce<Folded>(foldEvent, merged),
     moreBefore: ack.more_before ?? false,
-    history: "idle",
+    partial: room.partial || ack.partial === true,
+    history: ack.partial === true && (ack.messages ?? []).length === 0 ? "failed" : "idle",
     loose: [],
   });
+  if (ack.partial === true) turn.emit({ do: "start", timer: `whole ${roomId}`, after: WHOLE_MS });
 }
 
 export function historyFailed(turn: Turn, roomId: string): void {

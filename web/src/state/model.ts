@@ -42,6 +42,8 @@ export interface Connection {
   readonly textBytes: number;
   /** The last attempt was refused for its token: a second time in a row is final. */
   readonly renewing: boolean;
+  /** The node hears nothing of what others write, for the moment. */
+  readonly delayed: boolean;
   /** The token is not to be used again; a new one has been asked for. */
   readonly stale: boolean;
 }
@@ -112,6 +114,10 @@ export interface Room {
   /** Positions of the amendments that were folded, by sender and id. */
   readonly amended: ReadonlyMap<string, Position>;
   readonly moreBefore: boolean;
+  /** Messages may be missing that are not gone: the node could not look into history. */
+  readonly partial: boolean;
+  /** This person has looked into it: a copy is kept on this device. */
+  readonly visited: boolean;
   readonly history: "idle" | "loading" | "failed";
   /** Amendments of messages that are not held, while a page is on its way that may hold them as they were before. */
   readonly loose: readonly AmendEvent[];
@@ -167,6 +173,7 @@ export function initialState(me: Person, token: Token): State {
       heartbeat: 25_000,
       textBytes: 16 * 1024,
       renewing: false,
+      delayed: false,
       stale: false,
     },
     list: "loading",
@@ -201,6 +208,8 @@ export function newRoom(id: string, kind: RoomKind, title: string): Room {
     timeline: [],
     amended: new Map(),
     moreBefore: false,
+    partial: false,
+    visited: false,
     history: "idle",
     loose: [],
     quotes: {},

@@ -4,6 +4,7 @@ import type { ServerFrame } from "../protocol/events";
 import type { Ack, Refusal } from "../protocol/frames";
 import type { Action, Step, TimerName } from "./actions";
 import * as connection from "./connection";
+import * as copies from "./copies";
 import type { Env } from "./env";
 import * as following from "./following";
 import * as history from "./history";
@@ -17,13 +18,16 @@ export function reduce(state: State, action: Action, env: Env): Step<State> {
   const turn = new Turn(state, env);
   apply(turn, action);
   windows.publish(turn, state);
+  copies.noteChanges(turn, state);
   return { state: turn.state, effects: turn.effects };
 }
 
 function apply(turn: Turn, action: Action): void {
   switch (action.type) {
     case "started":
-      turn.set({ restored: action.entries });
+      copies.restoreCopies(turn, action.copies ?? []);
+      outbox.restore(turn, action.entries);
+      turn.set({ restored: action.entries.filter((entry) => turn.room(entry.room) === null) });
       connection.start(turn, action.remembered ?? null);
       break;
     case "lineOpened":
@@ -155,7 +159,7 @@ function ring(turn: Turn, name: TimerName): void {
 }
 
 function ringRoom(turn: Turn, name: Extract<TimerName, `${string} ${string}`>): void {
-  const [what, room] = name.split(" ", 2) as ["outbox" | "follow" | "members" | "presence" | "typing", string];
+  const [what, room] = name.split(" ", 2) as ["outbox" | "follow" | "members" | "presence" | "typing" | "whole", string];
   switch (what) {
     case "outbox":
       outbox.resume(turn, room);
@@ -171,6 +175,9 @@ function ringRoom(turn: Turn, name: Extract<TimerName, `${string} ${string}`>): 
       break;
     case "typing":
       rooms.typingExpired(turn, room);
+      break;
+    case "whole":
+      following.wholeAgain(turn, room);
       break;
   }
 }
@@ -212,6 +219,12 @@ function receive(turn: Turn, number: number, frame: ServerFrame): void {
       break;
     case "membership":
       rooms.membershipChanged(turn, frame);
+      break;
+    case "whole":
+      following.wholeAgain(turn, frame.room);
+      break;
+    case "delayed":
+      turn.setConnection({ delayed: frame.on });
       break;
     default:
       following.eventArrived(turn, frame);

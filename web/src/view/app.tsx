@@ -6,6 +6,7 @@ import type { LeaveReason, World } from "../net/engine";
 import { Engine } from "../net/engine";
 import type { Credentials } from "../net/http";
 import { demoToken } from "../net/http";
+import { openCopies } from "../net/copy-store";
 import { openOutbox } from "../net/outbox-store";
 import { savedCredentials, saveCredentials } from "../net/session";
 import { BrowserWindows } from "../net/windows";
@@ -35,6 +36,9 @@ export function App(): JSX.Element {
     setCredentials(fresh);
   }, []);
   const leave = useCallback((reason: LeaveReason | null) => {
+    const user = savedCredentials()?.user;
+    // What is kept on this device to be read stays only as long as its reader.
+    if (user !== undefined) void openCopies(user).then((copies) => copies.wipe());
     saveCredentials(null);
     location.hash = "";
     setBecause(reason);
@@ -65,10 +69,10 @@ function SignedIn({ credentials, leave }: SignedInProps): JSX.Element | null {
     let made: Engine | null = null;
     let gone = false;
     const begin = async (): Promise<void> => {
-      const outbox = await openOutbox(user);
+      const [outbox, copies] = await Promise.all([openOutbox(user), openCopies(user)]);
       if (gone) return;
       const windows: World["windows"] = (hear) => new BrowserWindows(user, hear);
-      made = new Engine(credentials, { outbox, windows, renew, left: leave });
+      made = new Engine(credentials, { outbox, copies, windows, renew, left: leave });
       setEngine(made);
       await made.start();
     };

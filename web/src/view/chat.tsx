@@ -1,6 +1,7 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Engine } from "../net/engine";
+import { bannerOf } from "../state/banner";
 import { unreadOf } from "../state/select";
 import { ConnectionBanner } from "./connection";
 import { DispatchContext, useEngine, useSpeech } from "./context";
@@ -36,7 +37,7 @@ export function Chat({ engine, signOut }: Props): JSX.Element {
   return (
     <DispatchContext.Provider value={dispatch}>
       <div class="frame">
-        <ConnectionBanner connection={state.connection} />
+        <ConnectionBanner state={state} />
         <div class={`chat${route === null ? " at-list" : " at-room"}${membersShown && room ? " with-members" : ""}`}>
         <Rail state={state} open={route} signOut={signOut} />
         <main class="pane">
@@ -72,6 +73,9 @@ export function Chat({ engine, signOut }: Props): JSX.Element {
 function NoRoom({ state, route }: { readonly state: Engine["state"]; readonly route: string | null }): JSX.Element {
   const { words } = useSpeech();
   if (route === null) return <EmptyPane icon="message" title={words.pickRoom} hint={words.pickRoomHint} />;
+  if (state.list !== "ready" && bannerOf(state) !== null && state.connection.phase !== "connected") {
+    return <EmptyPane icon="cloudOff" title={words.notKept} hint={words.notKeptHint} />;
+  }
   if (state.list !== "ready") return <EmptyPane icon="message" title={words.roomsLoading} hint="" busy />;
   return (
     <EmptyPane icon="lock" title={words.gone} hint={words.goneHint}>

@@ -1,9 +1,13 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { transportOf } from "../state/ladder";
-import type { Connection } from "../state/model";
-import { useDispatch, useSpeech } from "./context";
 import type { Dictionary } from "../i18n/dictionary";
+import type { Banner } from "../state/banner";
+import { bannerOf, mayInsist } from "../state/banner";
+import { transportOf } from "../state/ladder";
+import type { Connection, State } from "../state/model";
+import { useDispatch, useSpeech } from "./context";
+import type { IconName } from "./icons";
+import { Icon } from "./icons";
 
 function label(words: Dictionary, connection: Connection): string {
   switch (connection.phase) {
@@ -24,7 +28,13 @@ export function ConnectionState({ connection }: { readonly connection: Connectio
   const { words } = useSpeech();
   const node = connection.phase === "connected" ? words.servedBy(connection.node) : undefined;
   return (
-    <p class={`connection ${connection.phase}`} role="status" title={node} data-phase={connection.phase} data-node={connection.node} data-transport={transportOf(connection.ladder)}>
+    <p
+      class={`connection ${connection.phase}`}
+      title={node}
+      data-phase={connection.phase}
+      data-node={connection.node}
+      data-transport={transportOf(connection.ladder)}
+    >
       <span class="dot" aria-hidden="true" />
       <span class="label">{label(words, connection)}</span>
     </p>
@@ -45,26 +55,40 @@ function useSecondsUntil(time: number): number {
   return Math.max(0, Math.ceil((time - now) / 1000));
 }
 
-/** What to know and what to do while there is no connection. */
-export function ConnectionBanner({ connection }: { readonly connection: Connection }): JSX.Element | null {
-  const shown = connection.phase === "waiting" || connection.phase === "stopped" || connection.attempt > 1;
-  if (!shown || connection.phase === "connected") return null;
-  return <Banner connection={connection} />;
-}
+const ICONS: Readonly<Record<Banner, IconName>> = {
+  offline: "cloudOff",
+  waiting: "cloudOff",
+  connecting: "clock",
+  stopped: "cloudOff",
+  delayed: "clock",
+  partial: "alert",
+  slow: "route",
+};
 
-function Banner({ connection }: { readonly connection: Connection }): JSX.Element {
+/** What is the matter and what it means for the person; announced when it begins, when it changes and when it is over. */
+export function ConnectionBanner({ state }: { readonly state: State }): JSX.Element {
   const { words } = useSpeech();
   const dispatch = useDispatch();
-  const seconds = useSecondsUntil(connection.retryAt);
-  const waits = connection.phase === "waiting";
+  const banner = bannerOf(state);
+  const [dismissed, dismiss] = useState(false);
+  useEffect(() => {
+    if (banner !== "slow" && banner !== null) dismiss(false);
+  }, [banner]);
+  const shown = banner === "slow" && dismissed ? null : banner;
   return (
-    <div class="offline-banner">
-      <p>
-        <strong>{label(words, connection)}</strong>
-        {waits && <span class="countdown"> · {words.retryIn(seconds)}</span>}
-        <span class="hint">{words.offlineHint}</span>
+    <div class={shown === null ? "hidden" : `banner ${shown}`} data-banner={shown ?? undefined}>
+      <Icon name={ICONS[shown ?? "slow"]} />
+      <p role="status">
+        {shown === null ? (
+          label(words, state.connection)
+        ) : (
+          <>
+            <strong>{words.banner[shown]}</strong> <span class="hint">{words.bannerHint[shown]}</span>
+          </>
+        )}
       </p>
-      {connection.phase !== "connecting" && (
+      {shown === "waiting" && <Countdown until={state.connection.retryAt} />}
+      {shown !== null && mayInsist(state) && (
         <button
           type="button"
           onClick={() => {
@@ -74,6 +98,29 @@ function Banner({ connection }: { readonly connection: Connection }): JSX.Elemen
           {words.tryNow}
         </button>
       )}
+      {shown === "slow" && (
+        <button
+          type="button"
+          class="icon-button"
+          aria-label={words.dismiss}
+          title={words.dismiss}
+          onClick={() => {
+            dismiss(true);
+          }}
+        >
+          <Icon name="close" />
+        </button>
+      )}
     </div>
+  );
+}
+
+/** Seconds go by in silence: read aloud they would drown everything else. */
+function Countdown({ until }: { readonly until: number }): JSX.Element {
+  const { words } = useSpeech();
+  return (
+    <span class="countdown" aria-hidden="true">
+      {words.retryIn(useSecondsUntil(until))}
+    </span>
   );
 }

@@ -16,6 +16,8 @@ const PATHS = {
   alert: "M12 3l10 18H2zM12 10v5M12 18h.01",
   lock: "M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3",
   message: "M4 5h16v11H11l-5 4v-4H4z",
+  cloudOff: "M4 4l16 16M9 7.2A6 6 0 0 1 17.5 11H18a4 4 0 0 1 2.6 7M6.6 9.6A4.5 4.5 0 0 0 7 18.5h9",
+  route: "M6 8a2 2 0 1 0 0-4 2 2 0 0 0 0 4zM18 20a2 2 0 1 0 0-4 2 2 0 0 0 0 4zM8 6h7a3 3 0 0 1 0 6H9a3 3 0 0 0 0 6h7",
 } as const;
 
 export type IconName = keyof typeof PATHS;

@@ -76,6 +76,7 @@ export function Timeline(props: Props): JSX.Element {
         <div class="timeline-content" ref={content}>
           <Top
             room={room}
+            connected={state.connection.phase === "connected"}
             retry={() => {
               dispatch({ type: "historyWanted", room: room.id });
             }}
@@ -98,7 +99,13 @@ export function Timeline(props: Props): JSX.Element {
   );
 }
 
-function Top({ room, retry }: { readonly room: Room; readonly retry: () => void }): JSX.Element | null {
+interface TopProps {
+  readonly room: Room;
+  readonly connected: boolean;
+  readonly retry: () => void;
+}
+
+function Top({ room, connected, retry }: TopProps): JSX.Element | null {
   const { words } = useSpeech();
   if (room.history === "failed") {
     return (
@@ -110,7 +117,7 @@ function Top({ room, retry }: { readonly room: Room; readonly retry: () => void 
       </div>
     );
   }
-  if (room.moreBefore) return <div class="top">{words.historyLoading}</div>;
+  if (room.moreBefore) return <div class="top">{connected ? words.historyLoading : words.historyLater}</div>;
   return room.timeline.length > 0 ? <div class="top start">{words.historyStart}</div> : null;
 }
 

@@ -13,6 +13,8 @@ const DEADLINE_MS = 40_000;
 interface Polled {
   readonly frames: readonly unknown[];
   readonly cursors: Places;
+  /** The node is delayed right now. */
+  readonly delayed?: boolean;
 }
 
 /** A line that hears by `POST /v1/poll`, one after the other, and speaks by POST. */
@@ -22,6 +24,8 @@ export class Poll implements Line {
   private readonly posting: Posting;
   private turn = new AbortController();
   private due = false;
+  /** As the client was told. */
+  private delayed = false;
 
   constructor(private readonly ears: Ears) {
     const said = {
@@ -78,11 +82,12 @@ export class Poll implements Line {
     }
   }
 
-  private hear({ frames, cursors }: Polled): boolean {
+  private hear({ frames, cursors, delayed = false }: Polled): boolean {
     try {
       for (const each of frames) {
         const frame = decodeFrame(JSON.stringify(each));
         if (frame === null) continue;
+        if (frame.type === "event" && frame.kind === "delayed") this.delayed = frame.on;
         for (const heard of this.relay.heard(frame)) this.ears.frame(heard);
       }
     } catch (error) {
@@ -90,6 +95,8 @@ export class Poll implements Line {
       throw error;
     }
     this.relay.moved(cursors);
+    if (delayed !== this.delayed) this.ears.frame({ type: "event", kind: "delayed", on: delayed });
+    this.delayed = delayed;
     return true;
   }
 }

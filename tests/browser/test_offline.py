@@ -1,0 +1,132 @@
+"""Without a network: what was read can be read, what is written waits, also over a reload; and nothing stale is kept."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from playwright.async_api import Page, expect
+
+from chatnode.local.cluster import LocalCluster
+from tests.browser.cable import Cable
+from tests.browser.centre import Centre
+from tests.browser.people import PATIENCE_MS, Crowd
+
+COPIES = """() => new Promise((resolve, reject) => {
+  const opening = indexedDB.open("chat-copies");
+  opening.onerror = () => reject(opening.error);
+  opening.onsuccess = () => {
+    const all = opening.result.transaction("rooms").objectStore("rooms").getAll();
+    all.onsuccess = () => { opening.result.close(); resolve(JSON.stringify(all.result)); };
+  };
+})"""
+SHELL = """async () => {
+  const names = await caches.keys();
+  return Promise.all(names.map(async (name) => (await (await caches.open(name)).keys()).map(({ url }) => url)));
+}"""
+
+
+async def becomes_true(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    try:
+        async with asyncio.timeout(PATIENCE_MS / 1000):
+            while not await condition():
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError(f"never became true: {what}") from None
+
+
+async def keeps(page: Page, *, present: str, absent: str | None = None) -> None:
+    """What is kept of conversations on this device has the one text and not the other."""
+
+    async def right() -> bool:
+        kept = str(await page.evaluate(COPIES))
+        return present in kept and (absent is None or absent not in kept)
+
+    await becomes_true(right, f"{present} is kept, {absent} is not")
+
+
+async def keeps_page(page: Page) -> None:
+    """The page itself is kept, in one version."""
+
+    async def kept() -> bool:
+        stores = await page.evaluate(SHELL)
+        return (
+            len(stores) == 1 and any(url.endswith(".js") for url in stores[0]) and page.url.split("#")[0] in stores[0]
+        )
+
+    await becomes_true(kept, "the page is kept")
+
+
+async def test_without_a_network_one_reads_and_writes_also_after_a_reload(
+    crowd: Crowd, centre: Centre, cluster: LocalCluster
+) -> None:
+    crowd.forgives_lost_connections = True
+    room = await centre.course("claire", "amina")
+    claire = await crowd.join("claire", room)
+    await claire.say("À relire plus tard")
+    async with Cable.to(cluster.url) as cable:
+        amina = await crowd.join("amina", room, cable.url)
+        await amina.sees("À relire plus tard")
+        await keeps(amina.page, present="À relire plus tard")
+        await keeps_page(amina.page)
+        cable.pull()
+        await amina.page.context.set_offline(True)
+        await expect(amina.banner).to_have_attribute("data-banner", "offline")
+        await amina.say("Écrit sans réseau")
+        await amina.sees("Écrit sans réseau", "pending")
+        await amina.page.reload()
+        await amina.sees("À relire plus tard")
+        await expect(amina.line("À relire plus tard")).to_contain_text("Claire Fontaine")
+        await amina.sees("Écrit sans réseau", "pending")
+        await amina.say("Écrit après rechargement")
+        await amina.say("Non, laissez")
+        await amina.line("Non, laissez").get_by_role("button", name="Supprimer").click()
+        await amina.picture("offline-reloaded")
+        await claire.say("Entre-temps")
+        await claire.sees("Entre-temps")
+        cable.mend()
+        await amina.page.context.set_offline(False)
+        said = ["À relire plus tard", "Entre-temps", "Écrit sans réseau", "Écrit après rechargement"]
+        for person in (amina, claire):
+            await person.sees_in_order(*said)
+        await expect(amina.banner).to_have_count(0)
+    assert await centre.texts(room) == said
+
+
+async def test_what_was_deleted_changed_left_or_signed_out_of_is_not_kept(crowd: Crowd, centre: Centre) -> None:
+    room, other = await centre.course("claire", "amina"), await centre.course("claire", "amina")
+    claire = await crowd.join("claire", room)
+    amina = await crowd.join("amina", room)
+    for text in ("Un secret", "Une coquile"):
+        await claire.say(text)
+        await amina.sees(text)
+    await amina.enter(other)
+    await keeps(amina.page, present="Un secret")
+    await claire.act("Un secret", "Supprimer")
+    await claire.page.locator("button.danger").click()
+    await keeps(amina.page, present="Une coquile", absent="Un secret")
+    await claire.act("Une coquile", "Modifier")
+    await claire.say("Une coquille")
+    await keeps(amina.page, present="Une coquille", absent="Une coquile")
+
+    await centre.remove(room, "amina")
+    await keeps(amina.page, present=other, absent=room)
+    await amina.page.get_by_role("button", name="Changer de personne").click()
+    await keeps(amina.page, present="[]", absent=other)
+
+
+async def test_a_new_build_is_shown_at_once_and_the_old_one_is_kept_no_longer(
+    crowd: Crowd, centre: Centre, cluster: LocalCluster
+) -> None:
+    await centre.course("claire", "amina")
+    async with Cable.to(cluster.url) as cable:
+        amina = await crowd.join("amina", url=cable.url)
+        await keeps_page(amina.page)
+        before = str((await amina.page.evaluate("caches.keys()"))[0]).removeprefix("chat-shell-")
+        after = "0123456789abcdef"
+        cable.replaces = {before.encode(): after.encode(), b'name="referrer"': b'name="newbuild"'}
+        await amina.page.reload()
+        await expect(amina.page.locator("meta[name=newbuild]")).to_have_count(1)
+
+        async def replaced() -> bool:
+            return bool(await amina.page.evaluate("caches.keys()") == [f"chat-shell-{after}"])
+
+        await becomes_true(replaced, "the files of the new build are the only ones that are kept")
