@@ -20,6 +20,8 @@ from nats.errors import TimeoutError as NatsTimeout
 from tests.simulation.virtual_time import GRID_S, Clock, Process
 
 SERVERS = 3
+CHECK_S = 10.0
+"""How often nodes look for a lost last message."""
 WALL_0 = 1_700_000_000.0
 """The time of day when a history begins, in seconds."""
 
@@ -70,6 +72,8 @@ class Entry:
     epoch: int
     astray: bool = False
     """Stored after the stream had gone back and before anybody knew: under a sequence that was used already."""
+    due: float = 0.0
+    """From then on whoever is there has to get it soon."""
 
 
 @dataclass(slots=True)
@@ -105,6 +109,7 @@ class Stream:
         self.exists = True
         self.went_back_in: int | None = None
         """The epoch in which it went back."""
+        self.went_back_at = -1.0
         self.closed = False
         self.full_until = -1.0
         self.batches_refused_until = -1.0
@@ -116,6 +121,7 @@ class Stream:
         self.ever: list[Entry] = []
         """All that was ever stored, for the checker."""
         self._committed_at = 0.0
+        self._unshown: list[Entry] = []
         self._batches: dict[str, list[Staged]] = {}
         self.watchers: list[Callable[[], None]] = []
 
@@ -151,6 +157,8 @@ class Stream:
 
     def publish(self, staged: Staged) -> None:
         """A publish has reached the leader."""
+        if not self.exists:
+            return
         headers = staged.headers
         batch = headers.get("Nats-Batch-Id")
         if batch is not None:
@@ -229,6 +237,10 @@ class Stream:
 
     def _commit(self, members: list[Staged]) -> None:
         now = self.nats.clock.now
+        if not self.exists:
+            for member in members:
+                self._unstage(member)
+            return
         told = True
         shown = True
         if self.leaderless:
@@ -250,12 +262,16 @@ class Stream:
             )
             self.entries.append(entry)
             self.ever.append(entry)
+            entry.due = now
             if entry.message_id is not None:
                 self.ids[entry.message_id] = (entry.seq, now)
             if shown and self.lose_republishes <= 0:
                 self.nats.republish(self, entry, 0 if previous is None else previous.seq)
             elif shown:
                 self.lose_republishes -= 1
+                entry.due = now + CHECK_S
+            else:
+                self._unshown.append(entry)
         for watcher in tuple(self.watchers):
             watcher()
         last = members[-1]
@@ -286,6 +302,9 @@ class Stream:
             return
         self.leaderless = False
         self.leader = self.nats.chance.choice(up)
+        for entry in self._unshown:
+            entry.due = self.nats.clock.now
+        self._unshown.clear()
         self.nats.advise(self.name)
 
     def purge_below(self, seq: int) -> int:
@@ -302,6 +321,7 @@ class Stream:
         self.entries = [entry for entry in self.entries if entry.seq <= last]
         self.last_seq = last
         self.went_back_in = self.epoch
+        self.went_back_at = self.nats.clock.now
         self.ids.clear()
         self._restarted()
 
@@ -505,7 +525,7 @@ class Connection:
         headers: Headers | None,
         answer: Callable[[bytes, Headers | None], None] | None,
     ) -> None:
-        self._reach(lambda: self.nats.handle(self.server, subject, payload, headers or {}, answer))
+        self._reach(lambda: self.nats.handle(self.server, subject, payload, headers or {}, answer, self))
 
     def _reach(self, action: Callable[[], None]) -> None:
         """Do something at the server, when it gets there; what is stuck in a paused one comes out afterwards."""
@@ -573,6 +593,8 @@ class Nats:
         self.connections: list[Connection] = []
         self.slow_interest_until = -1.0
         self.short_answers_until = -1.0
+        self.looked: Callable[[Connection], None] | None = None
+        """Told whose question about a room's last message is answered."""
         self._routes: dict[tuple[int, int], float] = {}
 
     def draw(self, low: float, high: float) -> float:
@@ -656,6 +678,7 @@ class Nats:
         payload: bytes,
         headers: Headers,
         answer: Callable[[bytes, Headers | None], None] | None,
+        asker: Connection | None = None,
     ) -> None:
         """A message has reached a server."""
         if subject.startswith("chat.") or subject.startswith("ctl."):
@@ -666,6 +689,8 @@ class Nats:
         elif subject.startswith("$JS.API.STREAM."):
             if answer is not None:
                 self._ask(server, subject[15:], payload, answer)
+                if self.looked is not None and asker is not None:
+                    self.looked(asker)
         else:
             for connection in self.connections:
                 connection.hear(subject, payload, headers or None, server)

@@ -1,6 +1,7 @@
 """The cluster's own processes on virtual time: nodes as :class:`chatnode.node.Node` wires them, workers beside."""
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -82,6 +83,7 @@ class Member:
         self.process: Process | None = None
         self.connection: Connection | None = None
         self.ready = False
+        self.started_at = 0.0
 
     @property
     def up(self) -> bool:
@@ -93,6 +95,7 @@ class Member:
         self.process = Process(self.clock, self.name, self.failed)
         self.connection = Connection(self.nats, self.process)
         self.ready = False
+        self.started_at = self.clock.now
         self.process.call_soon(self._begin)
 
     def _begin(self) -> None:
@@ -130,6 +133,7 @@ class NodeMember(Member):
         partitions: Sequence[int],
         full: bool,
         epochs: bool,
+        outages: bool,
         failed: Callable[[str], None],
     ) -> None:
         super().__init__(clock, nats, f"node-{number}", failed)
@@ -138,6 +142,7 @@ class NodeMember(Member):
         self._partitions = partitions
         self._full = full
         self._epochs = epochs
+        self._outages = outages
         self.node: Node | None = None
 
     def _begin(self) -> None:
@@ -184,6 +189,17 @@ class NodeMember(Member):
         await watch_elections(self.connection, node._elected)  # type: ignore[arg-type]
         if self._epochs:
             node._tasks.spawn(node._watch_epochs(), "epochs")
+        if self._outages:
+            node._tasks.spawn(self._watch_database(node), "database")
+
+    @staticmethod
+    async def _watch_database(node: Node) -> None:
+        """What the control feed does each second by the way."""
+        while True:
+            await asyncio.sleep(1.0)
+            if node._outage.away:
+                with contextlib.suppress(Unavailable):
+                    await node._read_applied()
 
 
 class Arrived:

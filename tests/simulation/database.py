@@ -294,6 +294,11 @@ class Collection:
                     raise NotImplementedError(name)
 
 
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 def _within(key: Key, test: str, bound: Any) -> bool:
     match test:
         case "$gt":
@@ -350,11 +355,17 @@ class Database:
             await asyncio.sleep(min(0.5, self.away_until - self.clock.now))
             if self.clock.now < self.away_until:
                 raise AutoReconnect("no primary")
-        await asyncio.sleep(0.001 + (0.004 if writing else 0.002) * self.chance.random())
+        await self._pass(0.001 + (0.004 if writing else 0.002) * self.chance.random())
+
+    async def _pass(self, seconds: float) -> None:
+        process = asyncio.get_running_loop()
+        future: asyncio.Future[None] = process.create_future()
+        self.clock.at(self.clock.now + seconds, process, _wake, future)  # type: ignore[arg-type]
+        await future
 
     async def pause(self) -> None:
         """Between two operations of a bulk."""
-        await asyncio.sleep(0.002)
+        await self._pass(0.002)
         if self.clock.now < self.away_until:
             raise AutoReconnect("the primary went")
 

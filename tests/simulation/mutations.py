@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import chatnode.broker.publish
 import chatnode.rooms.catchup
 import chatnode.rooms.hub
 import chatnode.rooms.room
@@ -15,6 +16,7 @@ import chatnode.transports.driver
 from chatclient.following import Following
 from chatclient.following import Verdict as Seen
 from chatclient.outbox import WINDOW, Outbox
+from chatnode.broker.acks import PubAck
 from chatnode.broker.direct import DirectReader
 from chatnode.broker.publish import Publisher
 from chatnode.history import folds, writer
@@ -24,13 +26,14 @@ from chatnode.rooms.catchup import CatchUp
 from chatnode.rooms.chain import Verdict
 from chatnode.rooms.hub import Hub
 from chatnode.rooms.ports import Accepted, NotStored, Unknown, Watermark
-from chatnode.rooms.posting import Poster
+from chatnode.rooms.posting import Poster, Posting
 from chatnode.rooms.room import Room
 from chatnode.session.lanes import Lanes
 from chatnode.transports import joining
 from chatnode.transports.desk import Desk
 from chatnode.transports.driver import Driver
 from chatnode.worker.stream import StreamWorker
+from tests.simulation.virtual_time import Stuck
 
 Patch = tuple[Any, str, Any]
 
@@ -90,8 +93,8 @@ def _only_database() -> Sequence[Patch]:
 
 
 def _no_expected_sequence() -> Sequence[Patch]:
-    async def store(self: Publisher, stream: str, publication: Any, payload: bytes, expected: int) -> Any:
-        return await self._store_one(stream, publication, payload)
+    async def store(self: Publisher, *args: Any) -> Any:
+        return await self._store_one(*args[:-1])
 
     return [(Publisher, "_store_expecting", store)]
 
@@ -99,23 +102,21 @@ def _no_expected_sequence() -> Sequence[Patch]:
 def _ack_before_storage() -> Sequence[Patch]:
     original = Publisher._store_one
 
-    async def store(self: Publisher, stream: str, publication: Any, payload: bytes, expected: int | None = None) -> Any:
-        outcome = await original(self, stream, publication, payload, expected)
+    async def store(self: Publisher, *args: Any) -> Any:
+        outcome = await original(self, *args)
         return Accepted(10**6) if isinstance(outcome, Unknown) else outcome
 
     return [(Publisher, "_store_one", store)]
 
 
 def _in_process_is_stored() -> Sequence[Patch]:
-    original = Publisher._store_one
+    original = chatnode.broker.publish.decode_ack
 
-    async def store(self: Publisher, stream: str, publication: Any, payload: bytes, expected: int | None = None) -> Any:
-        outcome = await original(self, stream, publication, payload, expected)
-        if isinstance(outcome, Unknown) and "another attempt" in str(outcome):
-            return Accepted(10**6)
-        return outcome
+    def decode(data: bytes) -> PubAck:
+        ack = original(data)
+        return PubAck(seq=10**6) if ack.error is not None and ack.error.err_code == 10158 else ack
 
-    return [(Publisher, "_store_one", store)]
+    return [(chatnode.broker.publish, "decode_ack", decode)]
 
 
 def _copies_count_in_history() -> Sequence[Patch]:
@@ -174,18 +175,14 @@ def _batches_overlap() -> Sequence[Patch]:
 
 
 def _fallback_unchecked() -> Sequence[Patch]:
-    """One by one without asking again whether an earlier one of the outbox has failed."""
+    """What waited in a batch is not asked again whether it may be stored."""
+    original = Posting.payload
+    asked: dict[int, tuple[Posting, Any]] = {}
 
-    async def one_by_one(self: Publisher, stream: str, batch: Any, ready: Any) -> None:
-        for publication, payload in ready:
-            if publication.expected_last is None:
-                outcome: Any = await self._store_one(stream, publication, payload)
-            else:
-                outcome = await self._store_expecting(stream, publication, payload, publication.expected_last)
-            batch.remove(publication)
-            self._resolve(publication, outcome)
+    def payload(self: Posting) -> Any:
+        return asked.setdefault(id(self), (self, original(self)))[1]
 
-    return [(Publisher, "_one_by_one", one_by_one)]
+    return [(Posting, "payload", payload)]
 
 
 def _believe_the_end() -> Sequence[Patch]:
@@ -242,7 +239,14 @@ def _gaps_are_not_fetched() -> Sequence[Patch]:
 
 
 def _any_other_prev_is_a_gap() -> Sequence[Patch]:
+    turns = 0
+
     def judge(last: int, prev: int, seq: int) -> Verdict:
+        nonlocal turns
+        turns += 1
+        if turns > 20_000:
+            turns = 0
+            raise Stuck("a gap that never ends")
         if seq <= last:
             return Verdict.STALE
         return Verdict.NEXT if prev == last else Verdict.GAP
@@ -254,7 +258,14 @@ def _old_events_count() -> Sequence[Patch]:
     def judge(last: int, prev: int, seq: int) -> Verdict:
         return Verdict.GAP if prev > last else Verdict.NEXT
 
-    return [(chatnode.rooms.room, "judge", judge)]
+    def judge_in_client(self: Following, event: Any) -> Seen:
+        last, self._last = self._last, None
+        try:
+            return _JUDGE(self, event)
+        finally:
+            self._last = last
+
+    return [(chatnode.rooms.room, "judge", judge), (Following, "judge", judge_in_client)]
 
 
 def _hash_unchecked() -> Sequence[Patch]:

@@ -14,7 +14,7 @@ from chatnode.protocol.events import StoredEvent, SubscribedEvent, UnsubscribedE
 from chatnode.protocol.frames import Ack, History, Position, StoredCommand
 from chatnode.transports.driver import Driver
 from chatnode.transports.websocket.frames import payload_of
-from tests.oracle.log import Acked, HistoryRead, Invoked, Log
+from tests.oracle.log import Acked, HistoryRead, Invoked, Log, Subscribed
 from tests.oracle.log import Refused as RefusedRecord
 from tests.oracle.recording import EventRecorder
 from tests.simulation.broker import WALL_0
@@ -147,12 +147,16 @@ class Person:
         self.places: dict[str, Position] = {}
         self.live_since: dict[str, float] = {}
         """Since when a room is followed without a break."""
+        self.recovered: Callable[[Person, str, str], None] | None = None
+        """Told of each room that goes on from a cursor."""
         self._log = log
         self._nodes = nodes
         self._ids = ids
         self._asked: dict[str, tuple[str, float]] = {}
         self._armed: Call | None = None
         self._armed_at = 0.0
+        self._partial = False
+        """What comes now says of itself that it is not all."""
         self._begin()
 
     def _begin(self) -> None:
@@ -229,8 +233,10 @@ class Person:
 
     def received(self, frames: Sequence[bytes]) -> None:
         for frame in frames:
+            self._partial = b'"partial":true' in frame
             self.machine.received(self.clock.now, frame)
             self._work()
+        self._partial = False
 
     def closed(self, code: int | None, reason: str) -> None:
         self.link = None
@@ -262,6 +268,9 @@ class Person:
 
     def _take(self, event: object) -> None:
         record = self._recorder.record(event, self.clock.now)  # type: ignore[arg-type]
+        if isinstance(record, Subscribed) and self._partial:
+            # It says itself that its page is not all of it; what follows has to be whole.
+            record = replace(record, recovered=True, messages=(), asked_at=self.clock.now)
         if record is not None:
             self._log.add(record)
         if isinstance(event, StoredEvent):
@@ -269,6 +278,9 @@ class Person:
             self.places[event.room] = Position(event.epoch, event.seq)
         elif isinstance(event, SubscribedEvent):
             self.live_since[event.room] = self.clock.now
+            presented = self.rooms.get(event.room)
+            if event.recovered and presented is not None and self.recovered is not None:
+                self.recovered(self, event.room, presented)
             if not event.recovered or self.rooms.get(event.room) is None:
                 cursor = parse_cursor(event.cursor)
                 self.rooms[event.room] = event.cursor
@@ -312,6 +324,8 @@ class Person:
             )
         elif call in self._asked and isinstance(answer, Ack) and isinstance(answer.messages, tuple):
             room, asked_at = self._asked.pop(call)
+            if self._partial:
+                return
             self._log.add(
                 HistoryRead(
                     at=self.clock.now,

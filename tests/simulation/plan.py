@@ -6,10 +6,6 @@ from typing import Final
 
 from msgspec import Struct
 
-ROOMS: Final = ("r3", "r7")
-"""Names are filled in by :mod:`tests.simulation.world`: the partition is what counts."""
-
-
 class Action(Struct, frozen=True, omit_defaults=True):
     """``who`` numbers a client, node, server or worker; ``what`` a room, a target or a count."""
 
@@ -29,8 +25,10 @@ class Plan(Struct, frozen=True, omit_defaults=True):
     users: int = 3
     rooms: int = 1
     workers: int = 1
-    window: float = 15.0
+    window: float = 8.0
     """Seconds for which a message id is known; events stored later than half of it after they were sent are late."""
+    together: bool = False
+    """All rooms are in one partition."""
     full: bool = False
     """Nodes run everything that they run: control, presence, receipts."""
     actions: tuple[Action, ...] = ()
@@ -51,7 +49,7 @@ FAULTS: Final = (
     "full",
     "deaf",
     "kill_node", "kill_node",
-    "pause_node",
+    "pause_node", "pause_at_look_up",
     "drop", "drop", "drop",
     "offline",
     "crash_client", "crash_client",
@@ -65,32 +63,117 @@ RARE: Final = ("lose_stream", "go_back", "purge", "revoke", "revoke")
 def draw_plan(seed: int) -> Plan:
     """The plan of a seed; the same one for ever."""
     chance = random.Random(seed)
-    nodes = chance.choice((2, 2, 2, 3))
-    people = chance.choice((2, 2, 3, 3, 4))
+    nodes = chance.choice((2, 2, 2, 2, 3))
+    people = chance.choice((2, 2, 2, 3, 3))
     users = people if chance.random() < 0.8 else people - 1
-    rooms = chance.choice((1, 1, 1, 2))
-    length = chance.choice((2.0, 4.0, 4.0, 8.0))
-    actions: list[Action] = []
-    for _ in range(chance.randint(4, 12)):
-        actions.append(_command(chance, people, rooms, length))
-    rare = chance.random() < 0.12
-    names = [chance.choice(FAULTS) for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4)))]
-    if rare:
-        names = [*names[:2], chance.choice(RARE)]
-    for name in names:
-        actions.append(_fault(chance, name, nodes, people, rooms, length))
-    workers = 2 if any(name in ("kill_worker", "pause_worker") for name in names) else 1
-    full = any(name in ("lose_stream", "go_back", "revoke") for name in names)
+    rooms = chance.choice((1, 1, 1, 1, 2))
+    length = chance.choice((1.0, 2.0, 4.0, 8.0))
+    actions = [_command(chance, people, rooms, length) for _ in range(chance.randint(3, 9))]
+    if chance.random() < 0.3:
+        actions.extend(_scene(chance, nodes, people, rooms))
+    else:
+        names = [chance.choice(FAULTS) for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4)))]
+        if chance.random() < 0.1:
+            names = [*names[:2], chance.choice(RARE)]
+        actions.extend(_fault(chance, name, nodes, people, rooms, length) for name in names)
+    kinds = {action.kind for action in actions}
     return Plan(
         seed=seed,
         nodes=nodes,
         people=people,
         users=users,
-        rooms=rooms,
-        workers=workers,
-        full=full,
+        rooms=2 if "purge" in kinds else rooms,
+        together="purge" in kinds or chance.random() < 0.5,
+        workers=2 if kinds & {"kill_worker", "pause_worker"} else 1,
+        full=bool(kinds & {"lose_stream", "go_back", "revoke"}),
         actions=tuple(sorted(actions, key=lambda action: action.at)),
     )
+
+
+def _scene(chance: random.Random, nodes: int, people: int, rooms: int) -> list[Action]:
+    """Faults that have to meet to do harm, in the order in which they do."""
+    draw = chance.uniform
+    who, other, node = chance.randrange(people), chance.randrange(people), chance.randrange(nodes)
+    at = draw(0.4, 2.0)
+
+    def act(after: float, kind: str, who: int = 0, what: int = 0, seconds: float = 0.0) -> Action:
+        return Action(round(at + after, 3), kind, who, what, round(seconds, 3))
+
+    match chance.choice(("copy", "copy", "copied edit", "stopped", "behind", "election", "epoch", "back", "purge", "lone")):
+        case "copy":
+            return [
+                act(0.0, "stall", node, seconds=draw(12.0, 25.0)),
+                *(act(draw(0.0, 0.5), "burst", who, 10 * chance.randint(1, 3)) for _ in range(2)),
+                act(draw(8.0, 12.0), "send", other),
+                act(draw(12.0, 26.0), chance.choice(("crash_client", "subscribe", "drop")), chance.randrange(people)),
+                act(27.0, "look", other),
+            ]
+        case "copied edit":
+            target = 10 * chance.randrange(3)
+            return [
+                act(0.0, "send", who),
+                act(0.5, "stall", node, seconds=draw(14.0, 25.0)),
+                act(0.6, "edit", who, target),
+                act(draw(9.0, 12.0), "edit", who, target),
+                act(draw(12.0, 14.0), "pause_worker", seconds=16.0),
+                act(draw(15.0, 27.0), "look", other),
+                act(draw(15.0, 27.0), "subscribe", other),
+            ]
+        case "stopped":
+            return [
+                act(0.0, "lose_acks", what=3),
+                act(0.1, "burst", who, 20),
+                act(0.0, "stall", node, seconds=draw(2.0, 25.0)),
+                act(draw(4.0, 6.0), "pause_at_look_up", chance.randrange(nodes), seconds=draw(10.0, 40.0)),
+                act(draw(20.0, 30.0), "crash_client", other),
+            ]
+        case "behind":
+            return [
+                act(0.0, "lose_live", what=chance.randint(1, 2)),
+                act(0.1, "send", who),
+                act(draw(0.3, 3.0), "subscribe", other),
+                act(draw(0.3, 3.0), "crash_client", other),
+            ]
+        case "election":
+            return [
+                act(0.0, "elect", seconds=draw(0.05, 0.5)),
+                act(draw(-0.01, 0.05), "burst", who, 20),
+                act(draw(0.0, 0.3), "send", other),
+            ]
+        case "epoch":
+            return [
+                act(0.0, "offline", who, seconds=draw(6.0, 12.0)),
+                act(draw(0.1, 0.4), "burst", other, 10 * chance.randint(1, 3)),
+                act(draw(1.0, 2.0), "lose_stream"),
+                act(draw(5.0, 6.0), "send", other),
+            ]
+        case "back":
+            return [
+                act(0.0, "burst", other, 30),
+                act(0.5, "offline", who, seconds=draw(1.0, 3.0)),
+                act(0.6, "kill_worker", seconds=draw(3.0, 8.0)),
+                act(1.0, "go_back", what=10 * chance.randint(0, 3)),
+                *(act(1.05, "kill_node", each, seconds=0.3) for each in range(nodes)),
+                act(draw(1.8, 2.5), "burst", other, 30),
+            ]
+        case "purge":
+            return [
+                act(0.0, "purge"),
+                act(0.1, "send", who, 0),
+                act(0.3, "send", other, 1),
+                act(draw(1.0, 30.0), "offline", who, seconds=draw(1.0, 40.0)),
+                act(36.0, "send", other, chance.randrange(2)),
+                act(36.5, "send", who, chance.randrange(2)),
+                act(37.0, "look", other, chance.randrange(2)),
+            ]
+        case "lone":
+            return [
+                act(0.0, "slow_interest", seconds=1.0),
+                act(0.05, "subscribe", who),
+                act(0.1, "drop", other),
+                act(draw(0.1, 0.8), "send", who),
+            ]
+    return []
 
 
 def _when(chance: random.Random, length: float) -> float:
@@ -116,13 +199,15 @@ def _fault(chance: random.Random, name: str, nodes: int, people: int, rooms: int
         case "lose_live" | "lose_acks":
             return Action(at, name, what=chance.randint(1, 3))
         case "stall":
-            return Action(at, name, chance.randrange(nodes), seconds=round(draw(2.0, 40.0), 3))
+            return Action(at, name, chance.randrange(nodes), seconds=round(draw(2.0, 25.0), 3))
         case "pause_server":
             return Action(at, name, chance.randrange(3), seconds=round(chance.choice((draw(0.5, 5), draw(5, 30))), 3))
         case "freeze_server":
             return Action(at, name, chance.randrange(3), seconds=round(draw(0.2, 2.5), 3))
         case "short_answers" | "slow_interest" | "refuse_batches" | "full" | "mongo_away":
             return Action(at, name, seconds=round(draw(0.2, 4.0), 3))
+        case "pause_at_look_up":
+            return Action(at, name, chance.randrange(nodes), seconds=round(draw(5.0, 30.0), 3))
         case "cut_node" | "deaf" | "pause_node":
             return Action(at, name, chance.randrange(nodes), seconds=round(draw(0.1, 8.0), 3))
         case "kill_node":
