@@ -233,7 +233,7 @@ class CatchUp:
                 continue
             if is_late(envelope, item.ts):
                 late.append((Position(room.epoch, item.seq), envelope))
-        return {place.seq for place in await find_void(self._history, room.name, late)}
+        return {place.seq for place in await find_void(self._history, self._log, room.name, late)}
 
     async def _still_there(self, room: Room, cursor: Cursor) -> bool:
         """Whether the stream (or, once purged, history) still has at ``cursor.seq`` what the cursor means."""

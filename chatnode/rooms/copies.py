@@ -8,13 +8,16 @@ that was stored long after it was sent can be one. Those are looked up, all othe
 from collections.abc import Sequence
 from typing import Final
 
-from chatnode.protocol.envelope import Envelope
+import msgspec
+
+from chatnode.protocol.envelope import Envelope, decode_envelope
 from chatnode.protocol.frames import Position
-from chatnode.rooms.ports import HistoryReader
+from chatnode.rooms.ports import HistoryReader, RoomLog, Unavailable
 
 LATE_MS: Final = 60_000
 """Half the duplicate window: the other half is for clocks that differ."""
 _AT_ONCE: Final = 200
+_TAIL_MAX: Final = 5000
 
 
 def is_late(envelope: Envelope, stored_ms: int) -> bool:
@@ -22,14 +25,37 @@ def is_late(envelope: Envelope, stored_ms: int) -> bool:
     return stored_ms - envelope.ts > LATE_MS
 
 
-async def find_void(history: HistoryReader, room: str, events: Sequence[tuple[Position, Envelope]]) -> set[Position]:
-    """Which of these are second copies of what history has recorded at a lower place."""
-    void: set[Position] = set()
+async def find_void(
+    history: HistoryReader, log: RoomLog, room: str, events: Sequence[tuple[Position, Envelope]]
+) -> set[Position]:
+    """Which of these are second copies: of what history has recorded at a lower place, or of what the stream holds
+    there and history lacks still. :class:`Unavailable` where that cannot be told."""
+    if not events:
+        return set()
+    written = await history.watermark(log.partition_of(room))
+    firsts: dict[tuple[str, str], Position] = {}
     for start in range(0, len(events), _AT_ONCE):
         some = events[start : start + _AT_ONCE]
-        recorded = await history.commands([(envelope.user, envelope.id) for _, envelope in some])
-        for place, envelope in some:
-            first = recorded.get((envelope.user, envelope.id))
-            if first is not None and first.room == room and Position(first.epoch, first.seq) < place:
-                void.add(place)
-    return void
+        for key, first in (await history.commands([(envelope.user, envelope.id) for _, envelope in some])).items():
+            if first.room == room:
+                firsts[key] = Position(first.epoch, first.seq)
+    unknown = [(place, envelope) for place, envelope in events if (envelope.user, envelope.id) not in firsts]
+    if unknown:
+        last = max(place for place, _ in unknown)
+        above = written.seq if written is not None and written.epoch == last.epoch else 0
+        firsts |= await _firsts_in_tail(log, room, last, above)
+    return {place for place, envelope in events if firsts.get((envelope.user, envelope.id), place) < place}
+
+
+async def _firsts_in_tail(log: RoomLog, room: str, last: Position, above: int) -> dict[tuple[str, str], Position]:
+    tail = await log.upto(room, above, last.seq, _TAIL_MAX) if last.seq > above else []
+    if tail is None:
+        raise Unavailable(f"history of {room} is more than {_TAIL_MAX} events behind")
+    firsts: dict[tuple[str, str], Position] = {}
+    for stored in tail:
+        try:
+            envelope = decode_envelope(stored.data)
+        except msgspec.DecodeError:
+            continue
+        firsts.setdefault((envelope.user, envelope.id), Position(last.epoch, stored.seq))
+    return firsts

@@ -356,7 +356,7 @@ class Hub:
             envelope = self._decode(room.name, data, seq)
             if envelope is not None and is_late(envelope, stored_ms):
                 late.append((Position(room.epoch, seq), envelope))
-        void = await find_void(self._history, room.name, late)
+        void = await find_void(self._history, self._log, room.name, late)
         room.late.update({place.seq: place in void for place, _ in late})
 
     def _end(self, room: Room, message: str) -> None:

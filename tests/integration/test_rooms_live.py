@@ -27,8 +27,10 @@ from chatnode.protocol.cursors import Cursor
 from chatnode.protocol.envelope import Envelope, Sealed, encode_envelope
 from chatnode.protocol.errors import ErrorCode, ProtocolError
 from chatnode.protocol.events import MessageEvent
+from chatnode.protocol.ids import event_hash
 from chatnode.protocol.sealing import PlainSealer
 from chatnode.rooms.catchup import CatchUp
+from chatnode.rooms.copies import LATE_MS
 from chatnode.rooms.hub import Hub, HubReport, HubSettings
 from chatnode.rooms.ports import Accepted, LiveMessage, LiveSubscription, NotStored, Outcome, Unknown
 from chatnode.telemetry.traces import Tracing
@@ -124,6 +126,8 @@ class Bench:
             client, batch_max=50, queue_max=5000, draw_id=lambda: f"{random.getrandbits(64):x}", timeout=2.0
         )
         self.epoch = 1
+        self.wall_ms = 0
+        """Events here are as old as their number; at 0 none of them is late."""
         common = {
             "log": self.log,
             "history": history,
@@ -135,7 +139,7 @@ class Bench:
             **common,  # type: ignore[arg-type]
             live=self.feed,
             monotonic=asyncio.get_running_loop().time,
-            wall_ms=lambda: 0,
+            wall_ms=lambda: self.wall_ms,
             settings=settings,
             report=HubReport(),
             tracing=Tracing(None),
@@ -450,6 +454,26 @@ async def test_a_page_is_not_behind_the_leader_even_where_the_room_is(
         assert joined.messages is not UNSET
         assert [message.text for message in joined.messages] == numbers(3)
         assert joined.cursor == room.cursor
+
+
+async def test_a_late_copy_is_void_also_while_history_lacks_the_first(bench: Bench) -> None:
+    """No worker runs here: that it is a copy can be known from the stream alone."""
+    room = await bench.hub.open(ROOM)
+    follower = Follower()
+    bench.hub.follow(room, follower)
+    seqs = await bench.store(range(3))
+    await until(lambda: len(follower.texts) == 3)
+    cursor = Cursor(1, seqs[0], event_hash("ada", "0"))
+    bench.wall_ms = 2 * LATE_MS
+    first = await bench.log.at(ROOM, seqs[1])
+    assert first is not None
+    await bench.client.jetstream().publish(room_subject(ROOM), first.data)
+    await bench.store(range(3, 4))
+    await until(lambda: "3" in follower.texts)
+    assert follower.texts == numbers(4)
+    missed = await bench.catch_up._fetch(room, cursor, known=True)
+    assert missed is not None
+    assert len(missed) == 3
 
 
 @pytest.mark.parametrize(("count", "limit"), [(0, 10), (10, 10), (40, 10), (300, 100), (700, 7)])

@@ -114,6 +114,8 @@ class SocketLimits:
     header_timeout_s: float = 10.0
     """From the TCP accept, or the first byte of a later request, to the end of the request's header."""
     body_timeout_s: float = 60.0
+    answer_timeout_s: float = 30.0
+    """How long an HTTP peer may leave unread what the kernel did not take any more."""
     header_bytes: int = 32 * 1024
     allowed_origins: frozenset[str] = field(default=frozenset())
     """Origins besides the node's own, as ``scheme://host[:port]``."""

@@ -2,7 +2,8 @@
 
 uvicorn times nothing before a request is complete: a TCP peer that says nothing, or one header byte a minute, stays for
 minutes, and each holds memory. Here the clock runs from the TCP accept on, by the host's timers, without a task or a
-timer object per connection.
+timer object per connection. Nor does it time a peer that does not read its answer: closed by uvicorn after a pause,
+such a connection lingers with all that was not sent. Here it is cut when what waits was not taken for a while.
 
 ``limit_concurrency`` of uvicorn is never to be set: it answers probes and REST with 503 because of sockets that are
 merely open, while it goes on accepting sockets. Admission is :meth:`Acceptor.admit`; probes have a port of their own.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import ClassVar, Final, cast
 
 import httptools
@@ -24,23 +26,61 @@ TRANSPORT: Final = "chat.transport"
 """Key of the ASGI extension ``{"transport": asyncio.Transport}`` of each request."""
 
 
+class _Unread:
+    """A peer that does not take what was written to it."""
+
+    __slots__ = ("_cut", "_host", "_slot")
+
+    def __init__(self, host: SocketHost, cut: Callable[[], None]) -> None:
+        self._host = host
+        self._cut = cut
+        self._slot: Slot | None = host.timers.schedule(self, host.timers.time() + host.limits.answer_timeout_s)
+
+    def due(self, now: float) -> None:  # noqa: ARG002  the wheel's contract
+        self._slot = None
+        self._host.counts.slow_readers += 1
+        self._cut()
+
+    def cancel(self) -> None:
+        if self._slot is not None:
+            self._host.timers.cancel(self, self._slot)
+            self._slot = None
+
+
 class GuardedHttp(HttpToolsProtocol):
     """:func:`guarded_http` makes the class for a node, to be given to ``uvicorn.Config(http=…)``."""
 
     host: ClassVar[SocketHost]
 
     _slot: Slot | None = None
+    _unread: _Unread | None = None
     _header_bytes = 0
     _in_header = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         bound_kernel_buffer(transport, self.host.limits.kernel_buffer_bytes)
+        transport.set_write_buffer_limits(high=0)
         super().connection_made(transport)
         self._deadline(self.host.limits.header_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline(None)
+        self._read_on()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = _Unread(self.host, self._cut)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        unread, self._unread = self._unread, None
+        if unread is not None:
+            unread.cancel()
 
     def data_received(self, data: bytes) -> None:
         if self.timeout_keep_alive_task is not None:
@@ -101,6 +141,7 @@ class GuardedHttp(HttpToolsProtocol):
             self._unsupported_upgrade_warning()
             return
         self._deadline(None)
+        self._read_on()
         self.handle_websocket_upgrade()
         if rest:
             cast("asyncio.Protocol", self.transport.get_protocol()).data_received(rest)

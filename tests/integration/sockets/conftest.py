@@ -151,7 +151,7 @@ async def plain_app(
     receive: Callable[[], Awaitable[MutableMapping[str, object]]],
     send: Callable[[MutableMapping[str, object]], Awaitable[None]],
 ) -> None:
-    """Answers every HTTP request with what it was asked, once its body is there, but ``/never``."""
+    """Answers what it was asked, once the request's body is there; not ``/never``, and ``/large?n`` with n bytes."""
     size = 0
     more = True
     while more or scope["path"] == "/never":
@@ -162,10 +162,20 @@ async def plain_app(
         assert isinstance(body, bytes)
         size += len(body)
         more = bool(message.get("more_body"))
+    if scope["path"] == "/large":
+        await _answer_at_length(int(cast("bytes", scope["query_string"])), send)
+        return
     answer = json.dumps({"path": scope["path"], "body": size}).encode()
     headers = [(b"content-length", str(len(answer)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer})
+
+
+async def _answer_at_length(size: int, send: Callable[[MutableMapping[str, object]], Awaitable[None]]) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
+    for start in range(0, size, 200_000):
+        part = b"x" * min(200_000, size - start)
+        await send({"type": "http.response.body", "body": part, "more_body": start + 200_000 < size})
 
 
 Serve = Callable[..., Awaitable[Node]]

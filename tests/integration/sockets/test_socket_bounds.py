@@ -253,6 +253,29 @@ async def test_an_endless_header_is_cut_at_its_limit(serve: Serve) -> None:
     assert node.host.counts.cut_requests == 1
 
 
+@pytest.mark.parametrize("ended", [False, True], ids=["the answer goes on", "the answer is complete"])
+async def test_an_answer_that_nobody_reads_is_cut_in_time(serve: Serve, ended: bool) -> None:
+    node = await serve(SocketLimits(answer_timeout_s=0.4))
+    _reader, writer = await node.raw(receive_buffer=4096)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    size = 190_000 if ended else 5_000_000
+    writer.write(f"GET /large?{size} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    await until(lambda: node.host.counts.slow_readers == 1, 0.4 + GRACE_S)
+    await until(lambda: not node.server.server_state.connections)
+
+
+async def test_an_answer_that_is_read_slowly_comes_whole(serve: Serve) -> None:
+    node = await serve(SocketLimits(answer_timeout_s=2.0))
+    reader, writer = await node.raw(receive_buffer=4096)
+    writer.write(b"GET /large?1000000 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    got = 0
+    while chunk := await reader.read(50_000):
+        got += len(chunk)
+        await asyncio.sleep(0.01)
+    assert got > 1_000_000
+    assert node.host.counts.slow_readers == 0
+
+
 async def test_what_is_no_http_is_refused(serve: Serve) -> None:
     node = await serve()
     reader, writer = await node.raw()
