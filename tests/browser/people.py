@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, WebSocketRoute, expect
 
 from chatnode.local.cluster import LocalCluster
 
@@ -44,6 +44,13 @@ class Crowd:
         self._watch(page)
         await page.goto(person.url)
         return Person(page, person.url)
+
+    async def spied(self, person: "Person") -> "SpiedSocket":
+        """From the next page on, what this window hears by WebSocket can be added to."""
+        spied = SpiedSocket()
+        await person.page.route_web_socket("**/v1/ws", spied.carry)
+        await person.page.reload()
+        return spied
 
     async def join(self, user: str, room: str | None = None, url: str | None = None, **options: Any) -> "Person":
         """A window, signed in as ``user``, with this room open."""
@@ -88,6 +95,21 @@ class Crowd:
         """Chromium itself reports lost connections; a page cannot keep it from that."""
         lost = "WebSocket connection to" in text or "Failed to load resource" in text
         return lost and self.forgives_lost_connections
+
+
+class SpiedSocket:
+    """Between a page and its node: everything passes, and words can be put in."""
+
+    def __init__(self) -> None:
+        self._page: WebSocketRoute | None = None
+
+    def carry(self, page: WebSocketRoute) -> None:
+        self._page = page
+        page.connect_to_server()
+
+    def say(self, frame: str) -> None:
+        assert self._page is not None
+        self._page.send(frame)
 
 
 class Person:

@@ -1,4 +1,4 @@
-"""Without a network: what was read can be read, what is written waits, also over a reload; and nothing stale is kept."""
+"""Without a network one reads what was read, and what one writes waits, also over a reload; nothing stale is kept."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -48,9 +48,8 @@ async def keeps_page(page: Page) -> None:
 
     async def kept() -> bool:
         stores = await page.evaluate(SHELL)
-        return (
-            len(stores) == 1 and any(url.endswith(".js") for url in stores[0]) and page.url.split("#")[0] in stores[0]
-        )
+        files = stores[0] if len(stores) == 1 else []
+        return any(url.endswith(".js") for url in files) and page.url.split("#")[0] in files
 
     await becomes_true(kept, "the page is kept")
 
