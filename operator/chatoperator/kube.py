@@ -152,6 +152,21 @@ class Kube:
         path = _path(where.api_version, where.kind, namespace, where.name) + "/status"
         return await self._call("PATCH", path, {}, patch, "application/merge-patch+json")
 
+    async def annotate(self, where: Ref, namespace: str, annotations: Mapping[str, str | None]) -> Object:
+        """Set annotations, or take away those whose value is None."""
+        path = _path(where.api_version, where.kind, namespace, where.name)
+        patch: Object = {"metadata": {"annotations": annotations}}
+        return await self._call("PATCH", path, {}, patch, "application/merge-patch+json")
+
+    async def evict(self, pod: str, namespace: str) -> None:
+        """End a pod if its disruption budget allows it."""
+        wish: Object = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+        }
+        await self._call("POST", _path("v1", "Pod", namespace, pod) + "/eviction", {}, wish)
+
     async def delete(self, where: Ref, namespace: str) -> None:
         try:
             options = {"propagationPolicy": "Background"}
