@@ -36,6 +36,8 @@ class Room:
     messages: tuple[Message, ...]
     more_before: bool
     receipts: tuple[Receipt, ...]
+    partial: bool = False
+    """History is away: older messages may be missing, until the event ``whole`` says that it is back."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Page:
     messages: tuple[Message, ...]
     more_before: bool
     more_after: bool
+    partial: bool = False
+    """As of a :class:`Room`."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,14 @@ def stored(ack: frames.Ack) -> Ack:
 def room(result: SubscribedEvent) -> Room:
     messages: tuple[Message, ...] = () if result.messages is UNSET else result.messages
     receipts: tuple[Receipt, ...] = () if result.receipts is UNSET else result.receipts
-    more_before = result.more_before is not UNSET and result.more_before
-    return Room(result.room, result.recovered, result.cursor, messages, more_before, receipts)
+    more_before, partial = _true(result.more_before), _true(result.partial)
+    return Room(result.room, result.recovered, result.cursor, messages, more_before, receipts, partial)
 
 
 def page(ack: frames.Ack) -> Page:
     if ack.messages is UNSET:
         raise Malformed(f"the ack of the history command {ack.id} lacks messages")
-    return Page(ack.messages, _true(ack.more_before), _true(ack.more_after))
+    return Page(ack.messages, _true(ack.more_before), _true(ack.more_after), _true(ack.partial))
 
 
 def presence(ack: frames.Ack) -> Presence:

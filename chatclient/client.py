@@ -13,12 +13,13 @@ from msgspec import UNSET
 
 from chatclient import answers
 from chatclient.answers import Ack, Page, Presence, Room
+from chatclient.conversation import Query
 from chatclient.driver import Answer, Driver, Token
 from chatclient.errors import Ended, Malformed, Unanswered
 from chatclient.journal import Unsent
 from chatclient.ladder import LADDER, Ladder, Transport
 from chatclient.lines.line import CLOSE_S
-from chatclient.machine import Machine, Query, State, Timing
+from chatclient.machine import Machine, State, Timing
 from chatclient.outputs import Reject, Settle
 from chatclient.sending import Sending
 from chatnode.protocol import frames, limits

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import UNSET
 
-from chatclient.backoff import delay
+from chatclient.conversation import Conversation, Nonsense, Query
 from chatclient.errors import Ended, Refused
-from chatclient.inbox import Inbox, Refusal
+from chatclient.inbox import Inbox
 from chatclient.ladder import PROBE_S, Decision, Do, End, Ladder, Transport
-from chatclient.outbox import RETRY_BASE_S, RETRY_CAP_S, Outbox
+from chatclient.outbox import Outbox
 from chatclient.outputs import (
     Dial,
     DropProbe,
@@ -29,37 +29,25 @@ from chatclient.outputs import (
     Output,
     Probe,
     ProbeWrite,
-    Reject,
     Settle,
     Switch,
-    Write,
 )
 from chatclient.probing import Probing
 from chatclient.timers import Timers
-from chatnode.protocol import limits
 from chatnode.protocol.codec import decode_server_frame, encode_frame
 from chatnode.protocol.errors import CloseCode
-from chatnode.protocol.events import Event, StoredEvent, SubscribedEvent, UnsubscribedEvent
+from chatnode.protocol.events import Event
 from chatnode.protocol.frames import (
     Ack,
-    Command,
     Connect,
     Error,
-    History,
     Ping,
-    Presence,
-    Read,
     Reconnect,
     Refresh,
     StoredCommand,
-    Subscribe,
-    Typing,
     Unsubscribe,
     Welcome,
 )
-
-Query = History | Presence | Read | Typing
-"""Commands whose effect is not stored as an event; they may be asked again at any time."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +71,6 @@ class State(enum.Enum):
     READY = "ready"
     PAUSED = "paused"
     ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    command: Command
-    reply_by: float
 
 
 class Machine:
@@ -118,12 +100,15 @@ class Machine:
         self._timers = Timers()
         self._ladder = ladder or Ladder((Transport.WEBSOCKET,))
         self._probing: Probing | None = None
-        self._heartbeat_s = limits.HEARTBEAT_S
-        self._connect = ""
-        self._asked: dict[str, _Asked] = {}
-        self._outboxes: dict[str, Outbox] = {}
-        self._queries: dict[str, Query | Unsubscribe] = {}
-        self._query_failures = 0
+        self._conversation = Conversation(
+            self.inbox,
+            self._outputs,
+            self._timers,
+            reply_s=timing.reply_s,
+            ping_s=timing.ping_s,
+            ids=ids,
+            draw=draw,
+        )
         self._renewals: set[str] = set()
 
     @property
@@ -132,13 +117,18 @@ class Machine:
         return self._timers.deadline
 
     @property
+    def _outboxes(self) -> dict[str, Outbox]:
+        return self._conversation.outboxes
+
+    @property
     def transport(self) -> Transport:
         """The one that is open, tried, or to be tried next."""
         return self._ladder.transport
 
     def outputs(self) -> list[Output]:
         """What is to be done now, in this order."""
-        outputs, self._outputs = self._outputs, []
+        outputs = self._outputs.copy()
+        self._outputs.clear()
         return outputs
 
     def take(self, now: float) -> Event | None:
@@ -146,7 +136,7 @@ class Machine:
         event = self.inbox.take()
         if self.inbox.stirred:
             self.inbox.stirred = False
-            self._follow(now)
+            self._conversation.follow(now)
         return event
 
     # The connection.
@@ -161,8 +151,8 @@ class Machine:
         if self.state is not State.DIALLING:
             return
         self.state = State.GREETING
-        self._connect = self._ids()
-        self._ask(Connect(id=self._connect, token=token, cursors=self.inbox.resume(self._connect)), now)
+        connect = self._conversation.connect = self._ids()
+        self._conversation.ask(Connect(id=connect, token=token, cursors=self.inbox.resume(connect)), now)
 
     def closed(self, now: float, code: int | None, reason: str) -> None:
         """The socket is closed or could not be opened; ``code`` is None where no close frame came."""
@@ -229,7 +219,7 @@ class Machine:
             case Reconnect():
                 self._follow_ladder(self._ladder.reconnect(now, frame.after_ms / 1000), now)
             case _:
-                self._event(frame, now)
+                self._conversation.event(frame, now)
 
     def tick(self, now: float) -> None:
         """Do what is due."""
@@ -240,13 +230,16 @@ class Machine:
                 case "ladder":
                     self._follow_ladder(self._ladder.tick(now, draw=self._draw()), now)
                 case "reply":
-                    self._check_replies(now)
+                    late = self._conversation.late(now)
+                    if late is not None:
+                        about = type(late).__name__.lower()
+                        self._hang_up(now, CloseCode.GOING_AWAY, f"no answer to {about} in time")
                 case "heartbeat":
-                    self._ask(Ping(id=self._ids()), now)
+                    self._conversation.ask(Ping(id=self._ids()), now)
                 case "refresh":
                     self._outputs.append(FetchToken())
                 case _:
-                    self._flush(now)
+                    self._conversation.flush(now)
 
     def close(self) -> None:
         """The owner wants no more."""
@@ -262,29 +255,20 @@ class Machine:
 
     def store(self, now: float, command: StoredCommand) -> None:
         """Send, edit, delete or react: seen through until it is acknowledged or refused for good."""
-        if self._over(command.id):
-            return
-        self._outboxes.setdefault(command.room, Outbox()).add(command)
-        self._flush_room(command.room, now)
+        if not self._over(command.id):
+            self._conversation.store(now, command)
 
     def query(self, now: float, command: Query | Unsubscribe) -> None:
         """What only a connection can hear, typing and unsubscribe, is done when there is none."""
-        if self._over(command.id):
-            return
-        if isinstance(command, Unsubscribe):
-            self._reject(self.inbox.forget(command.room), Ended(f"unsubscribed from {command.room}"))
-        self._queries[command.id] = command
-        if self.state is State.READY:
-            self._ask(command, now)
-        else:
-            self._drop_idle_queries()
+        if not self._over(command.id):
+            self._conversation.query(now, command)
 
     def subscribe(self, now: float, call: str, room: str, cursor: str | None, limit: int | None) -> None:
         """Follow a room from ``cursor`` on; the first result settles ``call``. Asked for again, it begins anew."""
         if self._over(call):
             return
         self.inbox.follow(call, room, cursor, limit)
-        self._follow(now)
+        self._conversation.follow(now)
 
     def renew(self, call: str) -> None:
         """Get a new token and present it."""
@@ -296,27 +280,21 @@ class Machine:
     def token(self, now: float, token: str) -> None:
         """The token that ``FetchToken`` asked for; without a connection the next one brings its own."""
         if self.state is State.READY:
-            self._ask(Refresh(id=self._ids(), token=token), now)
+            self._conversation.ask(Refresh(id=self._ids(), token=token), now)
 
     def abandon(self, call: str) -> None:
         """Nobody waits for this answer any more; what was never written is taken back."""
-        self._queries.pop(call, None)
         self._renewals.discard(call)
-        self.inbox.abandon(call)
-        for outbox in self._outboxes.values():
-            outbox.discard(call)
+        self._conversation.abandon(call)
 
     def withdraw(self, now: float, command: str) -> None:
         """Never send it again, whether it was written or not."""
-        for room, outbox in list(self._outboxes.items()):
-            if command in outbox:
-                outbox.remove(command)
-                self._flush_room(room, now)
+        self._conversation.withdraw(now, command)
 
     # Replies.
 
     def _welcome(self, welcome: Welcome, now: float) -> None:
-        if self.state is not State.GREETING or self._asked.pop(welcome.id, None) is None:
+        if self.state is not State.GREETING or self._conversation.asked(welcome.id) is None:
             self._hang_up(now, CloseCode.PROTOCOL_ERROR, "a welcome that nobody asked for")
             return
         self._follow_ladder(self._ladder.welcome(now), now)
@@ -324,61 +302,38 @@ class Machine:
 
     def _begun(self, welcome: Welcome, now: float) -> None:
         self.state = State.READY
-        self._heartbeat_s = welcome.heartbeat_ms / 1000
-        self._timers.set("heartbeat", now + self._heartbeat_s * 0.8)
         self._plan_refresh(welcome.expires_at, now)
         self._outputs.append(Greeted(welcome))
         self._settle_renewals(Ack(id=welcome.id, expires_at=welcome.expires_at))
-        self._flush(now)
+        self._conversation.begun(now, welcome.heartbeat_ms / 1000)
 
     def _ack(self, ack: Ack, now: float) -> None:
-        asked = self._asked.pop(ack.id, None)
-        if asked is None:
-            return
-        match asked.command:
-            case Subscribe():
-                self._subscribe_acked(asked.command, ack, now)
+        match self._conversation.asked(ack.id):
+            case None | Ping() | Connect():
+                pass
             case Refresh():
                 if ack.expires_at is not UNSET:
                     self._plan_refresh(ack.expires_at, now)
                 self._settle_renewals(ack)
-            case Ping() | Connect():
-                pass
-            case command if isinstance(command, StoredCommand):
-                self._stored(command, ack, now)
             case command:
-                self._query_failures = 0
-                if self._queries.pop(command.id, None):
-                    self._outputs.append(Settle(command.id, ack))
-
-    def _stored(self, command: StoredCommand, ack: Ack, now: float) -> None:
-        outbox = self._outboxes.get(command.room)
-        if outbox is None or command.id not in outbox:
-            return
-        outbox.settled(command.id)
-        self._outputs.append(Settle(command.id, ack))
-        self._flush_room(command.room, now)
+                try:
+                    self._conversation.acked(command, ack, now)
+                except Nonsense as nonsense:
+                    self._hang_up(now, CloseCode.PROTOCOL_ERROR, str(nonsense))
 
     def _error(self, error: Error, now: float) -> None:
-        asked = self._asked.pop(error.id, None) if error.id is not UNSET else None
-        if asked is None:
-            return
-        match asked.command:
+        match None if error.id is UNSET else self._conversation.asked(error.id):
+            case None | Ping():
+                pass
             case Connect():
                 self._connect_refused(error, now)
-            case Subscribe(id=ticket, room=room):
-                self._subscribe_refused(ticket, room, error, now)
-            case Refresh():
-                self._reject(list(self._renewals), Refused.by(error, asked.command.id))
+            case Refresh() as refresh:
+                self._conversation.reject(list(self._renewals), Refused.by(error, refresh.id))
                 self._renewals.clear()
                 if error.retryable:
-                    self._timers.set("refresh", now + self._retry_delay(error, 0))
-            case Ping():
-                pass
-            case command if isinstance(command, StoredCommand):
-                self._store_refused(command, error, now)
+                    self._timers.set("refresh", now + self._conversation.retry_delay(error, 0))
             case command:
-                self._query_refused(command.id, error, now)
+                self._conversation.refused(command, error, now)
 
     def _connect_refused(self, error: Error, now: float) -> None:
         if error.retryable:
@@ -388,130 +343,13 @@ class Machine:
         else:
             self._finish(Ended(f"the node refused the connection: {error.code}: {error.message}"))
 
-    def _store_refused(self, command: StoredCommand, error: Error, now: float) -> None:
-        outbox = self._outboxes.get(command.room)
-        if outbox is None or command.id not in outbox:
-            return
-        if error.retryable:
-            retry_after = None if error.retry_after is UNSET else error.retry_after
-            outbox.failed(command.id, now, draw=self._draw(), retry_after=retry_after)
-        else:
-            outbox.settled(command.id)
-            self._reject([command.id], Refused.by(error, command.id))
-        self._flush_room(command.room, now)
-
-    def _query_refused(self, command: str, error: Error, now: float) -> None:
-        if command not in self._queries:
-            return
-        if error.retryable:
-            self._timers.arm("retry", now + self._retry_delay(error, self._query_failures))
-            self._query_failures += 1
-        else:
-            del self._queries[command]
-            self._reject([command], Refused.by(error, command))
-
-    def _subscribe_acked(self, asked: Subscribe, ack: Ack, now: float) -> None:
-        if ack.recovered is UNSET or ack.cursor is UNSET:
-            self._hang_up(now, CloseCode.PROTOCOL_ERROR, "the ack of a subscribe lacks recovered or cursor")
-            return
-        result = SubscribedEvent(
-            room=asked.room,
-            cursor=ack.cursor,
-            recovered=ack.recovered,
-            messages=ack.messages,
-            more_before=ack.more_before,
-            receipts=ack.receipts,
-        )
-        self._subscribed(asked.id, result)
-
-    def _subscribed(self, ticket: str, result: SubscribedEvent) -> None:
-        self._outputs.extend(Settle(call, result) for call in self.inbox.result(ticket, result))
-
-    def _subscribe_refused(self, ticket: str | None, room: str, error: Error, now: float) -> None:
-        if error.retryable:
-            retry_at = now + self._retry_delay(error, self.inbox.failures(room))
-            self.inbox.refused_for_now(ticket, room, retry_at)
-            self._timers.arm("retry", retry_at)
-        else:
-            calls = self.inbox.refused(ticket, room, Refusal(error.code, error.message))
-            self._reject(calls, Refused.by(error, ticket or ""))
-
-    def _event(self, event: Event, now: float) -> None:
-        match event:
-            case SubscribedEvent():
-                self._subscribed(self._connect, event)
-            case UnsubscribedEvent():
-                refusal = Error(code=event.code, message=event.message, retryable=event.retryable)
-                self._subscribe_refused(None, event.room, refusal, now)
-            case _ if isinstance(event, StoredEvent):
-                if not self.inbox.stored(event):
-                    self._follow(now)
-            case _:
-                self.inbox.passing(event)
-
     # Writing.
-
-    def _ask(self, command: Command, now: float) -> None:
-        within = self._timing.ping_s if isinstance(command, Ping) else self._timing.reply_s
-        self._asked[command.id] = _Asked(command, now + within)
-        self._timers.arm("reply", now + within)
-        if self.state is State.READY:
-            self._timers.set("heartbeat", now + self._heartbeat_s * 0.8)
-        self._outputs.append(Write(encode_frame(command)))
-
-    def _flush(self, now: float) -> None:
-        """Everything that may be written now."""
-        self._follow(now)
-        for room in list(self._outboxes):
-            self._flush_room(room, now)
-        if self.state is State.READY:
-            for query in [query for query in self._queries.values() if query.id not in self._asked]:
-                self._ask(query, now)
-
-    def _flush_room(self, room: str, now: float) -> None:
-        outbox = self._outboxes[room]
-        if not outbox:
-            del self._outboxes[room]
-            return
-        if self.state is not State.READY:
-            return
-        for command in outbox.take(now):
-            self._ask(command, now)
-        if outbox.wake is not None:
-            self._timers.arm("retry", outbox.wake)
-
-    def _follow(self, now: float) -> None:
-        if self.state is not State.READY:
-            return
-        for following in self.inbox.due(now):
-            ticket = self._ids()
-            following.asked(ticket)
-            limit = limits.PAGE if following.limit is None else following.limit
-            self._ask(Subscribe(id=ticket, room=following.room, cursor=following.cursor or UNSET, limit=limit), now)
-        wake = self.inbox.wake()
-        if wake is not None:
-            self._timers.arm("retry", wake)
 
     def _settle_renewals(self, ack: Ack) -> None:
         self._outputs.extend(Settle(call, ack) for call in self._renewals)
         self._renewals.clear()
 
-    def _reject(self, calls: list[str], error: Ended | Refused) -> None:
-        self._outputs.extend(Reject(call, error) for call in calls)
-
     # Time.
-
-    def _retry_delay(self, error: Error, failures: int) -> float:
-        if error.retry_after is not UNSET:
-            return error.retry_after
-        return delay(failures, self._draw(), base=RETRY_BASE_S, cap=RETRY_CAP_S)
-
-    def _check_replies(self, now: float) -> None:
-        late = next((asked.command for asked in self._asked.values() if asked.reply_by <= now), None)
-        if late is not None:
-            self._hang_up(now, CloseCode.GOING_AWAY, f"no answer to {type(late).__name__.lower()} in time")
-        elif self._asked:
-            self._timers.arm("reply", min(asked.reply_by for asked in self._asked.values()))
 
     def _plan_refresh(self, expires_at: int, now: float) -> None:
         if self._renewable:
@@ -563,11 +401,7 @@ class Machine:
         """Without a connection: what is under way on it comes again on the next one."""
         self.state = State.PAUSED
         self._timers.clear()
-        self._asked.clear()
-        for outbox in self._outboxes.values():
-            outbox.disconnected()
-        self.inbox.disconnected()
-        self._drop_idle_queries()
+        self._conversation.disconnected()
 
     def _switch(self, now: float) -> None:
         """The probe brings what follows the cursors that it presented; what has no answer yet comes again on it."""
@@ -576,28 +410,22 @@ class Machine:
         self._outputs.append(Switch())
         if probing is None:
             return
-        self._connect = probing.connect
+        self._conversation.connect = probing.connect
         self.state = State.READY
         for room in self.inbox.resumed(probing.connect, probing.presented):
-            self._ask(Unsubscribe(id=self._ids(), room=room), now)
-
-    def _drop_idle_queries(self) -> None:
-        for query in [query for query in self._queries.values() if isinstance(query, Unsubscribe | Typing)]:
-            del self._queries[query.id]
-            self._outputs.append(Settle(query.id, Ack(id=query.id, room=query.room)))
+            self._conversation.ask(Unsubscribe(id=self._ids(), room=room), now)
 
     def _over(self, call: str) -> bool:
         if self.state is State.ENDED:
-            self._reject([call], Ended("the client is closed"))
+            self._conversation.reject([call], Ended("the client is closed"))
         return self.state is State.ENDED
 
     def _finish(self, error: Ended | None) -> None:
         """Whoever waits is told; the outcome of stored commands that were on their way is unknown."""
         self.state = State.ENDED
-        stored = [command.id for outbox in self._outboxes.values() for command in outbox]
-        calls = [*stored, *self._queries, *self._renewals, *self.inbox.calls()]
-        self._reject(calls, error or Ended("the client was closed"))
+        calls = [*self._conversation.clear(), *self._renewals]
+        self._conversation.reject(calls, error or Ended("the client was closed"))
         self._probing = None
-        for held in (self._timers, self._asked, self._outboxes, self._queries, self._renewals, self.inbox):
-            held.clear()
+        self._timers.clear()
+        self._renewals.clear()
         self._outputs.extend([DropProbe(), HangUp(CloseCode.NORMAL, ""), Finish(error)])
