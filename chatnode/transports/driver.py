@@ -356,7 +356,7 @@ class Driver:
             rights = await self._allowed(name, Action.READ)
             services.hub.leave(name, self)
             receipts = await receipts_of(services, rights)
-            async with services.joining.entered():
+            async with services.joining.entered(self):
                 for _ in range(_JOIN_ATTEMPTS):
                     room = await services.hub.open(name)
                     if await self._join_once(room, cursor, limit, receipts, tell):

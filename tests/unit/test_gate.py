@@ -63,3 +63,55 @@ async def test_an_error_or_a_cancellation_frees_the_place() -> None:
     assert gate.waiting == 0
     async with asyncio.timeout(1), gate.entered():
         pass
+
+
+async def test_clients_take_turns_and_each_ones_own_order_is_kept() -> None:
+    gate = Gate("joining", at_once=1, waiting_max=100)
+    entered: list[str] = []
+
+    async def visit(client: str, number: int) -> None:
+        async with gate.entered(client):
+            entered.append(f"{client}{number}")
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        for client, count in (("greedy", 6), ("b", 1), ("c", 2)):
+            for number in range(count):
+                group.create_task(visit(client, number))
+    greedy = [name for name in entered if name.startswith("greedy")]
+    assert greedy == [f"greedy{number}" for number in range(6)]
+    assert entered.index("b0") <= 2
+    assert entered.index("c0") <= 3
+    assert entered.index("c1") <= 5
+
+
+@pytest.mark.parametrize("granted", [False, True])
+async def test_who_gives_up_in_line_leaves_no_hole(granted: bool) -> None:
+    gate = Gate("joining", at_once=1, waiting_max=100)
+    inside, leave = asyncio.Event(), asyncio.Event()
+
+    async def stay() -> None:
+        async with gate.entered("a"):
+            inside.set()
+            await leave.wait()
+
+    async def visit(client: str) -> str:
+        async with gate.entered(client):
+            return client
+
+    first = asyncio.create_task(stay())
+    await inside.wait()
+    second, third = asyncio.create_task(visit("b")), asyncio.create_task(visit("c"))
+    while gate.waiting < 2:
+        await asyncio.sleep(0)
+    if granted:
+        leave.set()
+        await first
+    second.cancel()
+    leave.set()
+    assert await third == "c"
+    assert second.cancelled() or await second == "b"
+    await first
+    assert gate.waiting == 0
+    async with asyncio.timeout(1), gate.entered("d"):
+        pass
