@@ -21,9 +21,18 @@ _INSTANCE: Final = "app.kubernetes.io/instance"
 def register(registry: kopf.OperatorRegistry, reconciler: Reconciler) -> None:
     """Connects events with the loop."""
 
-    async def on_cluster(*, namespace: str | None, name: str | None, **_: object) -> None:
+    async def on_cluster(
+        *,
+        namespace: str | None,
+        name: str | None,
+        meta: Mapping[str, object],
+        annotations: Mapping[str, str],
+        type: str | None,  # noqa: A002  kopf's name
+        **_: object,
+    ) -> None:
         if namespace and name:
-            reconciler.wake((namespace, name))
+            wish = (type == "DELETED", meta.get("uid"), meta.get("generation"), tuple(sorted(annotations.items())))
+            reconciler.saw((namespace, name), wish)
 
     async def on_child(*, namespace: str | None, labels: Mapping[str, str], **_: object) -> None:
         key: Key = (namespace or "", labels.get(_INSTANCE, ""))

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -72,6 +72,7 @@ class Reconciler:
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._last: dict[Key, float] = {}
         self._memories: dict[Key, Memory] = {}
+        self._wishes: dict[Key, Hashable] = {}
         self.writes = 0
         self.visits = 0
 
@@ -84,8 +85,16 @@ class Reconciler:
             self._tasks[key] = task
             task.add_done_callback(lambda _: self._forget(key))
 
+    def saw(self, key: Key, wish: Hashable) -> None:
+        """An event of the resource; ``wish`` is what of it a person writes. Statuses that were only written here are no
+        reason to look again, else each visit would bring about the next.
+        """
+        if key not in self._tasks or self._wishes.get(key) != wish:
+            self._wishes[key] = wish
+            self.wake(key)
+
     def _forget(self, key: Key) -> None:
-        for table in (self._tasks, self._wakers, self._last, self._memories):
+        for table in (self._tasks, self._wakers, self._last, self._memories, self._wishes):
             table.pop(key, None)
         self._observer.forget(*key)
 

@@ -74,7 +74,7 @@ def decide(spec: ChatClusterSpec, stock: Stock, before: Scaling, seen: Circumsta
     state = replace(before, zones=zones, window=note(before.window, peak, spec.autoscaling.scale_in.window_seconds))
     low, high = spec.nodes.min, spec.nodes.max
     if seen.running < low or seen.running > high:
-        return _into_bounds(spec, seen, state, low, high)
+        return _into_bounds(spec, stock, state, seen)
     staying = seen.running - seen.leaving
     up = 1 + spec.autoscaling.scale_out.tolerance_percent / 100
     if stock.heard and need.nodes > staying * up:
@@ -82,16 +82,15 @@ def decide(spec: ChatClusterSpec, stock: Stock, before: Scaling, seen: Circumsta
     return _fewer(spec, stock, need, state, seen)
 
 
-def _into_bounds(spec: ChatClusterSpec, seen: Circumstances, state: Scaling, low: int, high: int) -> Verdict:
-    wanted = min(max(seen.running, low), high)
-    why = f"nodes.min is {low}" if seen.running < low else f"nodes.max is {high}"
-    if wanted > seen.running:
+def _into_bounds(spec: ChatClusterSpec, stock: Stock, state: Scaling, seen: Circumstances) -> Verdict:
+    low, high, running = spec.nodes.min, spec.nodes.max, seen.running
+    if running < low:
         held = seen.held in {"scale-out", "all"}
-        return Verdict(replicas=seen.running if held else wanted, wanted=wanted, why=why, state=state)
-    batch = batch_size(spec, seen.running)
-    free = seen.leaving == 0 and not seen.rollout and seen.held not in {"scale-in", "all"}
-    remove = min(batch, seen.running - wanted) if free else 0
-    return Verdict(replicas=seen.running, wanted=wanted, remove=remove, why=why, limited=why, state=state)
+        return Verdict(replicas=running if held else low, wanted=low, why=f"nodes.min is {low}", state=state)
+    why = f"nodes.max is {high}"
+    waits = _waits(spec, stock, state, seen)
+    remove = 0 if waits else min(batch_size(spec, running), running - high)
+    return Verdict(replicas=running, remove=remove, wanted=high, why=why, limited=why, waits=waits, state=state)
 
 
 def batch_size(spec: ChatClusterSpec, running: int) -> int:

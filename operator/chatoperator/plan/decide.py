@@ -53,7 +53,7 @@ def plan(cluster: ChatCluster, observed: Observed, now: datetime) -> Desired:
         return Desired(status, draw=draw, memory=scale.memory)
     return Desired(
         status,
-        objects=_objects(cluster, observed, exposed),
+        objects=_objects(cluster, observed, exposed, scale),
         scale=scale,
         mongodb=step,
         prune=True,
@@ -71,7 +71,7 @@ def _steer(cluster: ChatCluster, observed: Observed, now: datetime) -> Scale:
     if node is not None:
         view = replace(view, replicas=node.desired, settled=node.placed)
     remembered = Remembered(
-        desired=before.nodes.desired if node is not None else 0,
+        desired=before.nodes.desired,
         scaling=before.scaling,
         batch=None if before.drain is UNSET else before.drain,
     )
@@ -79,16 +79,15 @@ def _steer(cluster: ChatCluster, observed: Observed, now: datetime) -> Scale:
     return steer(cluster, view, remembered, observed.memory, now.timestamp(), datastores=lacking)
 
 
-def _objects(cluster: ChatCluster, observed: Observed, exposed: Exposed) -> tuple[Object, ...]:
+def _objects(cluster: ChatCluster, observed: Observed, exposed: Exposed, scale: Scale) -> tuple[Object, ...]:
     """Identities, policies and configuration first, so that pods find what they start with."""
     image = cluster.spec.image.reference or observed.image
     here = policies.components(cluster)
     objects: list[Object] = [policies.service_account(cluster, component) for component in here]
     objects += policies.network_policies(cluster)
-    leaving = any(sample.state == "draining" and sample.connections for sample in observed.nodes.samples)
     objects += [
         # While the clients of one node are under way no other is evicted: the budget of reconnects is one for all.
-        policies.disruption_budget(cluster, component, hold=component == "node" and leaving)
+        policies.disruption_budget(cluster, component, hold=component == "node" and bool(scale.leaving))
         for component in here
     ]
     if cluster.spec.nats.managed is not None:

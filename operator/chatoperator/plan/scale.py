@@ -61,6 +61,8 @@ class Scale(Struct, frozen=True, kw_only=True):
     batch: Batch | None = None
     waits: str = ""
     """What the batch waits for."""
+    leaving: tuple[str, ...] = ()
+    """Nodes that end by themselves while clients are still there, in words."""
     told: tuple[tuple[str, str], ...] = ()
     """What was decided and why."""
     orders: tuple[Order, ...] = ()
@@ -76,8 +78,8 @@ def steer(
     spec = cluster.spec
     mode = spec.autoscaling.mode
     if view.replicas is None:
-        first = before.desired or min(max(spec.nodes.replicas, spec.nodes.min), spec.nodes.max)
         asked = _asked_for(spec)
+        first = before.desired if before.desired and mode == "Operator" else asked.wanted
         return Scale(replicas=first, desired=first, mode=mode, verdict=replace(asked, replicas=first))
     batch = before.batch
     uids = batch.uids if batch is not None else frozenset[str]()
@@ -103,6 +105,7 @@ def steer(
         stock=stock,
         memory=remembered,
         batch=batch,
+        leaving=_leaving(view, fresh),
         strangers=strangers(view.pods, view.ours),
     )
     if seen.held == "all":
@@ -138,6 +141,14 @@ def _running(view: NodesView, live: int, before: Remembered) -> tuple[int, str]:
     if not decided or live == decided or lowered or (live > decided and staying > decided):
         return live, ""
     return decided, f"{live} replicas are asked for, {decided} were decided: asked for again"
+
+
+def _leaving(view: NodesView, fresh: Mapping[str, Sample]) -> tuple[str, ...]:
+    return tuple(
+        f"{pod.name}: {fresh[pod.uid].connections} clients left"
+        for pod in view.pods
+        if pod.uid in fresh and fresh[pod.uid].connections and (pod.terminating or fresh[pod.uid].state == "draining")
+    )
 
 
 def _held(cluster: ChatCluster) -> Held:
@@ -249,6 +260,6 @@ def _sheds(
         for pod in view.pods
         if pod.ready and not pod.terminating and pod.uid in fresh and fresh[pod.uid].state == "serving"
     }
-    if any(sample.state == "draining" and sample.connections for sample in fresh.values()):
+    if scale.leaving:
         return ()
     return rebalance(spec, serving)

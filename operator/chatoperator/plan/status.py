@@ -109,7 +109,7 @@ def _conditions(
             f"{node.ready} nodes and {worker.ready} workers are ready",
         ),
         progressing,
-        _draining(observed, scale, say),
+        _draining(scale, say),
         say("ScalingActive", scale.mode == "Operator", scale.mode, scale.verdict.why),
         _limited(scale, say),
         _fresh(observed, scale, say),
@@ -119,19 +119,13 @@ def _conditions(
     )
 
 
-def _draining(observed: Observed, scale: Scale, say: _Say) -> Condition:
+def _draining(scale: Scale, say: _Say) -> Condition:
     batch = scale.batch
     if batch is not None:
         waits = f", waiting for {scale.waits}" if scale.waits else ""
         return say("Draining", True, batch.phase, f"{batch.names} of {batch.replicas} nodes{waits}")
-    names = {pod.uid: pod.name for pod in observed.nodes.pods}
-    leaving = [
-        f"{names[sample.pod]}: {sample.connections} clients left"
-        for sample in observed.nodes.samples
-        if sample.state == "draining" and sample.connections and sample.pod in names
-    ]
-    if leaving:
-        return say("Draining", True, "Stopping", "; ".join(leaving))
+    if scale.leaving:
+        return say("Draining", True, "Stopping", "; ".join(scale.leaving))
     return say("Draining", False, "Nothing", "no node is being drained")
 
 
