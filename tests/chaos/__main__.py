@@ -12,11 +12,12 @@ from typing import Final
 
 import msgspec
 
+from tests.chaos.clock import can_jump
 from tests.chaos.cluster import Cluster, member_names
 from tests.chaos.network import Network
+from tests.chaos.plan import Means
 from tests.chaos.run import Plan, Run, run
 from tests.chaos.servers import Site
-from tests.oracle import encode_record
 
 _WORKERS: Final = 2
 
@@ -24,29 +25,44 @@ _WORKERS: Final = 2
 def main() -> int:
     arguments = _arguments()
     seed = random.SystemRandom().randrange(1_000_000) if arguments.seed is None else arguments.seed
-    given = Plan(seed, arguments.seconds, rooms=arguments.rooms, people=arguments.people, pace_s=arguments.pace)
+    means = _means(loopback=arguments.loopback)
+    given = Plan(seed, arguments.seconds, means, rooms=arguments.rooms, people=arguments.people, pace_s=arguments.pace)
     print(f"chaos: seed {seed}, {given.seconds:g} s; repeat with --seed {seed} --seconds {given.seconds:g}", flush=True)
     directory = arguments.out.with_suffix("").absolute()
-    if arguments.loopback:
+    if not means.networked:
         done = asyncio.run(_run(given, directory, arguments.nodes, None))
     else:
         with Network(member_names(arguments.nodes, _WORKERS), f"chaos{os.getpid()}") as network:
             done = asyncio.run(_run(given, directory, arguments.nodes, network))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(done.outcome)) + b"\n")
-    _keep(done, arguments.out.with_suffix(""))
-    print(done.verdict)
+    _keep(done, directory)
     print(arguments.out.read_text("utf-8"))
+    print("chaos: all promises kept" if done.outcome.ok else "chaos: broken promises, see above", flush=True)
     return 0 if done.outcome.ok else 1
 
 
+def _means(*, loopback: bool) -> Means:
+    root = os.geteuid() == 0
+    tools = all(shutil.which(tool) for tool in ("ip", "iptables", "ss"))
+    networked = root and tools and not loopback
+    clocks = can_jump()
+    if not networked and not loopback:
+        print("chaos: NO LINKS ARE CUT AND NO DISK IS FILLED: that needs root, iproute2 and iptables", flush=True)
+    if not clocks:
+        print("chaos: NO CLOCK JUMPS: that needs a C compiler (cc)", flush=True)
+    return Means(networked=networked, shaped=networked, disks=root and not loopback, clocks=clocks)
+
+
 def _keep(done: Run, directory: Path) -> None:
-    """What somebody needs who looks for a cause: all records, all problems, all faults with their victims."""
-    with (directory / "records.jsonl").open("wb") as file:
-        file.writelines(encode_record(record) + b"\n" for record in done.records)
-    (directory / "problems.txt").write_text("\n".join(map(str, done.verdict.problems)), "utf-8")
+    """What somebody needs who looks for a cause: all problems, all faults with their victims."""
+    problems = [f"{each.rule} in {each.room}: {each.what}" for room in done.rooms for each in room.findings]
+    (directory / "problems.txt").write_text("\n".join(problems), "utf-8")
+    for line in problems[:20]:
+        print(f"  {line}")
     lines = [
-        f"{each.began_at:.3f} to {each.healed_at:.3f}  {each.fault}: {each.victims} {each.led}" for each in done.faults
+        f"{each.began_at:.3f} to {each.healed_at:.3f}  {each.fault}: {each.victims} {each.led} {each.note}"
+        for each in done.faults
     ]
     (directory / "faults.txt").write_text("\n".join(lines), "utf-8")
 
@@ -59,7 +75,14 @@ async def _run(given: Plan, directory: Path, nodes: int, network: Network | None
         print(f"[{time.monotonic() - began:6.1f}] {words}", flush=True)
 
     site = network.site if network is not None else lambda _: Site()
-    async with Cluster(directory, nodes=nodes, workers=_WORKERS, site=site) as cluster:
+    async with Cluster(
+        directory,
+        nodes=nodes,
+        workers=_WORKERS,
+        site=site,
+        disks=given.means.disks,
+        clocks=given.means.clocks,
+    ) as cluster:
         say("the cluster is up")
         return await run(given, cluster, network, say)
 
@@ -67,10 +90,10 @@ async def _run(given: Plan, directory: Path, nodes: int, network: Network | None
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="repeats a run's faults; random by default")
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long faults happen")
-    parser.add_argument("--rooms", type=int, default=6)
-    parser.add_argument("--people", type=int, default=4, help="in each room")
-    parser.add_argument("--pace", type=float, default=0.15, help="seconds between two commands of one person")
+    parser.add_argument("--seconds", type=float, default=120.0, help="how long faults happen")
+    parser.add_argument("--rooms", type=int, default=20)
+    parser.add_argument("--people", type=int, default=10, help="in each room")
+    parser.add_argument("--pace", type=float, default=0.3, help="seconds between two commands of one person")
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--loopback", action="store_true", help="without links that can be cut; needs no root")
     parser.add_argument("--out", type=Path, default=Path("build/chaos.json"))

@@ -19,6 +19,8 @@ from chatnode.broker.subjects import PARTITIONS, stream_name
 from chatnode.identity.tokens import TokenIssuer, issuer_for
 from chatnode.local.children import HeldPort
 from chatnode.settings import Settings
+from tests.chaos.clock import Clock, build
+from tests.chaos.disk import Disk
 from tests.chaos.servers import ChatMember, Member, MongoMember, NatsMember, NatsPlace, Site, initiate
 
 _ROOT: Final = str(Path(__file__).parents[2])
@@ -34,11 +36,14 @@ _SETTINGS: Final = {
     "PYTHONUNBUFFERED": "1",
 }
 _TOKEN_S: Final = 6 * 3600
+_DISK_MIB: Final = {"nats": 1_200, "mongo": 2_000}
+PEOPLE: Final = "people"
+"""The place in the network where all who talk are."""
 
 
 def member_names(nodes: int, workers: int) -> list[str]:
     counts = {"nats": 3, "mongo": 3, "worker": workers, "node": nodes}
-    return [f"{kind}-{number}" for kind, count in counts.items() for number in range(count)]
+    return [*(f"{kind}-{number}" for kind, count in counts.items() for number in range(count)), PEOPLE]
 
 
 class Cluster:
@@ -51,15 +56,24 @@ class Cluster:
         nodes: int = 4,
         workers: int = 2,
         site: Callable[[str], Site] = lambda _: Site(),
+        disks: bool = False,
+        clocks: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
+        self.disks: dict[str, Disk] = {}
+        """By the member whose data are on it; none without ``disks``, which need root."""
+        self.clocks: dict[str, Clock] = {}
+        """By node, worker and mongod; none without ``clocks``, which need a C compiler."""
+        self._settings = dict(settings or {})
         self._open = AsyncExitStack()
         self._held: list[HeldPort] = []
         (directory / "logs").mkdir(parents=True, exist_ok=True)
-        places = [NatsPlace(f"nats-{n}", site(f"nats-{n}"), self._port(), self._port()) for n in range(3)]
+        self._jumping = build(directory) if clocks else None
+        places = [self._nats_place(f"nats-{n}", site) for n in range(3)]
         self.nats = [NatsMember(directory / place.name, place, places, self._sink(place.name)) for place in places]
         self.mongo = [
-            MongoMember(name, directory / name, site(name), self._port(), self._sink(name))
+            MongoMember(name, directory / name, site(name), self._port(), self._sink(name), self._timed(name))
             for name in (f"mongo-{n}" for n in range(3))
         ]
         self.nats_url = ",".join(place.url for place in places)
@@ -67,6 +81,9 @@ class Cluster:
         environment = self._environment()
         self.nodes = [self._chat(f"node-{n}", site, environment) for n in range(nodes)]
         self.workers = [self._chat(f"worker-{n}", site, environment) for n in range(workers)]
+        if disks:
+            for kind, size_mib in _DISK_MIB.items():
+                self.disks |= {f"{kind}-{n}": Disk(directory / f"{kind}-{n}", size_mib) for n in range(3)}
         self._issuer: TokenIssuer = issuer_for(Settings.from_env(environment), lambda: time.time_ns() // 1_000_000)
 
     @property
@@ -80,6 +97,11 @@ class Cluster:
     def token(self, user: str, *, scopes: Sequence[str] = ()) -> str:
         return self._issuer.issue(user, user, scopes=scopes, lifetime_s=_TOKEN_S)[0]
 
+    @property
+    def plain_environment(self) -> Mapping[str, str]:
+        """Of a process of this project that is no member."""
+        return {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": _ROOT}
+
     async def make_room(self, room: str, users: Sequence[str]) -> None:
         members = [{"user": user, "role": "trainer"} for user in users]
         headers = {"authorization": f"Bearer {self.token('platform', scopes=('chat:admin',))}"}
@@ -89,6 +111,8 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         try:
+            for disk in self.disks.values():
+                self._open.enter_context(disk)
             await _all(member.start() for member in (*self.nats, *self.mongo))
             await initiate(self.mongo)
             await _all(member.start() for member in (*self.workers, *self.nodes))
@@ -149,6 +173,7 @@ class Cluster:
         secret.chmod(0o600)
         return {
             **_SETTINGS,
+            **self._settings,
             "PATH": os.environ.get("PATH", os.defpath),
             "PYTHONPATH": _ROOT,
             "CHAT_JWT_SECRET_FILE": str(secret),
@@ -159,7 +184,17 @@ class Cluster:
     def _chat(self, name: str, site: Callable[[str], Site], environment: Mapping[str, str]) -> ChatMember:
         kind = "node" if name.startswith("node") else "worker"
         ports = (self._port(), self._port())
-        return ChatMember(name, kind, site(name), ports, environment, self._sink(name))
+        return ChatMember(name, kind, site(name), ports, {**environment, **self._timed(name)}, self._sink(name))
+
+    def _timed(self, name: str) -> Mapping[str, str]:
+        """What makes its clock one that can jump."""
+        if self._jumping is None:
+            return {}
+        self.clocks[name] = Clock(self.directory / "clocks" / name, self._jumping)
+        return self.clocks[name].environment()
+
+    def _nats_place(self, name: str, site: Callable[[str], Site]) -> NatsPlace:
+        return NatsPlace(name, site(name), self._port(), self._port(), self._port())
 
     def _port(self) -> int:
         self._held.append(HeldPort())

@@ -1,12 +1,14 @@
 """Network namespaces of a run's own: one for each member, all on one bridge, every direction of every link apart.
 
 Needs root and iproute2, iptables. The run's process moves into the bridge's namespace, so that no address, route or
-rule of the machine is touched.
+rule of the machine is touched. Latency and throttling need no netem: :mod:`tests.chaos.shaper` holds packets back.
 """
 
+import contextlib
 import ctypes
 import os
 import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,8 @@ from tests.chaos.servers import Site
 
 _CLONE_NEWNET: Final = 0x40000000
 _FOLDER: Final = Path("/run/netns")
+_SHAPER: Final = str(Path(__file__).with_name("shaper.py"))
+_NO_RESETS: Final = ("OUTPUT", "-p", "tcp", "--tcp-flags", "RST", "RST", "-j", "DROP")
 
 
 class NetworkError(Exception):
@@ -30,8 +34,7 @@ class Network:
         self._hosts = {name: f"10.99.0.{number}" for number, name in enumerate(names, 10)}
         self._made: list[str] = []
         self._home: int | None = None
-        self._cuts: list[tuple[str, str]] = []
-        self._dice: dict[str, tuple[str, ...]] = {}
+        self._shapers: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -49,37 +52,65 @@ class Network:
     def site(self, name: str) -> Site:
         return Site(self._hosts[name], ("ip", "netns", "exec", self._namespace(name)))
 
-    def cut(self, origin: str, target: str) -> None:
-        """Nothing that ``origin`` sends reaches ``target`` any more; the other direction goes on."""
-        self._cuts.append((origin, target))
-        self._rule("-A", target, self._from(origin))
+    def cut(self, name: str, others: Iterable[str], *, hears: bool = False, reaches: bool = False) -> None:
+        """Between ``name`` and these nothing goes, but what it still ``hears``, or what still ``reaches`` them.
 
-    def cut_all(self, cuts: Iterable[tuple[str, str]]) -> None:
-        """Several, each from an origin to a target."""
-        for origin, target in cuts:
-            self.cut(origin, target)
+        Cuts add up: each is undone by a :meth:`mend` of its own, with the same arguments.
+        """
+        self._rules("-A", name, others, hears=hears, reaches=reaches)
 
-    def lose(self, target: str, share: float) -> None:
-        """This share of all packets to ``target`` is lost, so that everything becomes slow and uneven."""
+    def mend(self, name: str, others: Iterable[str], *, hears: bool = False, reaches: bool = False) -> None:
+        self._rules("-D", name, others, hears=hears, reaches=reaches)
+
+    def _rules(self, change: str, name: str, others: Iterable[str], *, hears: bool, reaches: bool) -> None:
+        hosts = [self._hosts[other] for other in others]
+        rules = [] if hears else [f"{change} INPUT -s {host} -j DROP" for host in hosts]
+        rules += [] if reaches else [f"{change} OUTPUT -d {host} -j DROP" for host in hosts]
+        table = "\n".join(["*filter", *rules, "COMMIT", ""])
+        _run("ip", "netns", "exec", self._namespace(name), "iptables-restore", "-w", "--noflush", given=table)
+
+    def lose(self, name: str, share: float) -> None:
+        """This share of all packets to ``name`` is lost, so that everything becomes slow and uneven."""
+        self._lossy("-A", name, share)
+
+    def lose_no_more(self, name: str, share: float) -> None:
+        self._lossy("-D", name, share)
+
+    def _lossy(self, change: str, name: str, share: float) -> None:
         dice = ("-m", "statistic", "--mode", "random", "--probability", str(share))
-        self._dice[target] = dice
-        self._rule("-A", target, dice)
+        self._inside(name, "iptables", "-w", change, "INPUT", "-i", "eth0", *dice, "-j", "DROP")
 
-    def mend(self, name: str, others: Iterable[str]) -> None:
-        """``name`` reaches these again, and they reach it; cuts between others stay."""
-        dice = self._dice.pop(name, None)
-        if dice is not None:
-            self._rule("-D", name, dice)
-        pairs = {pair for other in others for pair in ((name, other), (other, name))}
-        for origin, target in [cut for cut in self._cuts if cut in pairs]:
-            self._cuts.remove((origin, target))
-            self._rule("-D", target, self._from(origin))
+    def shape(self, name: str, *, delay_ms: float = 0.0, jitter_ms: float = 0.0, rate_kbit: float = 0.0) -> None:
+        """What ``name`` receives comes later, and no faster than that, until :meth:`unshape`; 0 is no limit."""
+        wanted = (str(delay_ms), str(jitter_ms), str(rate_kbit))
+        command = ("ip", "netns", "exec", self._namespace(name), sys.executable, "-I", "-S", _SHAPER, *wanted)
+        shaper = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self._shapers[name] = shaper
+        if shaper.stdout is None or shaper.stdout.readline() != b"ready\n":
+            self.unshape(name)
+            raise NetworkError(f"packets to {name} cannot be held back; that needs NFQUEUE in the kernel")
+        self._inside(name, "iptables", "-w", "-A", "INPUT", "-i", "eth0", "-j", "NFQUEUE", "--queue-bypass")
 
-    def _from(self, origin: str) -> tuple[str, ...]:
-        return ("-s", self._hosts[origin])
+    def unshape(self, name: str) -> None:
+        shaper = self._shapers.pop(name)
+        with contextlib.suppress(NetworkError):
+            self._inside(name, "iptables", "-w", "-D", "INPUT", "-i", "eth0", "-j", "NFQUEUE", "--queue-bypass")
+        shaper.terminate()
+        shaper.wait(5.0)
+        if shaper.stdout is not None:
+            shaper.stdout.close()
 
-    def _rule(self, change: str, target: str, match: tuple[str, ...]) -> None:
-        self._inside(target, "iptables", "-w", change, "INPUT", *match, "-j", "DROP")
+    def reset(self, name: str) -> None:
+        """Every connection of ``name`` is reset, at both ends."""
+        self._inside(name, "ss", "-K", "-t", "state", "established")
+
+    def half_open(self, name: str) -> None:
+        """``name`` loses every connection, and no other end is told, not even when it sends, until :meth:`whole`."""
+        self._inside(name, "iptables", "-w", "-A", *_NO_RESETS)
+        self.reset(name)
+
+    def whole(self, name: str) -> None:
+        self._inside(name, "iptables", "-w", "-D", *_NO_RESETS)
 
     def _make(self) -> None:
         hub = self._namespace("hub")
@@ -105,6 +136,8 @@ class Network:
         _run("ip", "-n", space, "link", "set", "lo", "up")
 
     def _remove(self) -> None:
+        for name in list(self._shapers):
+            self.unshape(name)
         if self._home is not None:
             _enter(self._home)
             os.close(self._home)
@@ -125,7 +158,7 @@ def _enter(descriptor: int) -> None:
         raise NetworkError(f"setns: {os.strerror(ctypes.get_errno())}; namespaces need root")
 
 
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10.0, check=False)
+def _run(*command: str, given: str | None = None) -> None:
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=20.0, check=False)
     if done.returncode != 0:
         raise NetworkError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}")

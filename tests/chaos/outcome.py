@@ -1,23 +1,32 @@
-"""The figures of a run, out of its log, its faults and its verdict."""
+"""The figures of a run, out of its faults and what its crowds judged."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from math import inf
 
 from msgspec import Struct
 
-from chatnode.broker.subjects import partition_of
-from tests.chaos.faults import Done
-from tests.oracle import Acked, Invoked, Record, Rule, Verdict
+from tests.chaos.breaker import Done
+from tests.chaos.orders import Judged
+from tests.oracle import Rule
+
+RESUME_S = 10.0
+CONVERGE_S = 30.0
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
     seed: int
     seconds: float
+    """How long faults happened."""
     faults: int
     faults_by_kind: dict[str, int]
+    planted: int
+    """Faults planted in logs before the run, for the checker to find."""
+    planted_found: int
     sent: int
     acked: int
+    """Commands of all kinds."""
+    messages: int
+    """Acked sends."""
     refused: int
     unknown: int
     delivered: int
@@ -29,42 +38,66 @@ class Outcome(Struct, frozen=True, kw_only=True):
     problems: dict[str, int]
     """By rule, all of them."""
     resume_s: float | None
-    """Longest time from the death of a leader, alone, until somebody's new send was acked in each room of its own."""
+    """Longest time from the death of a leader, alone, until a new command was acked in each room of its own."""
     converge_s: float | None
     """From the end of the last fault until every client had everything; None when that did not come about."""
+    acked_per_s: float
+    """Commands, over the time of the faults."""
     not_converged: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        kept = not self.problems and not self.not_converged and not self.unknown
-        return kept and (self.resume_s or 0.0) <= 10.0 and (self.converge_s or 0.0) <= 30.0
+        kept = not self.problems and not self.not_converged and not self.unknown and self.planted == self.planted_found
+        return kept and (self.resume_s or 0.0) <= RESUME_S and (self.converge_s or 0.0) <= CONVERGE_S
 
 
-def counts(verdict: Verdict) -> dict[str, int]:
-    return dict(Counter(str(problem.rule) for problem in verdict.problems))
+def outcome(
+    *,
+    seed: int,
+    seconds: float,
+    took_s: float,
+    done: Sequence[Done],
+    rooms: Sequence[Judged],
+    planted: tuple[int, int],
+    converge_s: float,
+    missing: Sequence[str],
+) -> Outcome:
+    problems: Counter[str] = Counter()
+    for room in rooms:
+        problems.update(room.found)
+    lacking = [*missing, *(words for room in rooms for words in room.differences)]
+    resumes = [room.resume_s for room in rooms if room.resume_s is not None]
+    acked = sum(room.acked for room in rooms)
+    return Outcome(
+        seed=seed,
+        seconds=seconds,
+        faults=len(done),
+        faults_by_kind=by_kind(done),
+        planted=planted[0],
+        planted_found=planted[1],
+        sent=sum(room.sent for room in rooms),
+        acked=acked,
+        messages=sum(room.messages for room in rooms),
+        refused=sum(room.refused for room in rooms),
+        unknown=sum(room.unknown for room in rooms),
+        delivered=sum(room.delivered for room in rooms),
+        lost=_sum(problems, Rule.LOST, Rule.FALSE_ACK),
+        duplicated=_sum(problems, Rule.DUPLICATED),
+        phantom=_sum(problems, Rule.PHANTOM, Rule.PREMATURE, Rule.ALTERED),
+        reordered=_sum(problems, Rule.REORDERED, Rule.SENDER_ORDER, Rule.DISAGREEMENT),
+        gaps=_sum(problems, Rule.GAP),
+        problems=dict(problems),
+        resume_s=max(resumes, default=None),
+        converge_s=None if missing else round(converge_s, 2),
+        acked_per_s=round(acked / took_s, 1),
+        not_converged=tuple(lacking),
+    )
 
 
-def of_kind(problems: dict[str, int], *rules: Rule) -> int:
-    return sum(problems.get(str(rule), 0) for rule in rules)
+def by_kind(done: Iterable[Done]) -> dict[str, int]:
+    counts = Counter(f"{each.fault.kind} {each.fault.target}" for each in done)
+    return dict(sorted(counts.items()))
 
 
-def resume_s(records: Iterable[Record], faults: Sequence[Done]) -> float | None:
-    """Of all timed deaths of leaders, the longest wait for an ack of what was sent after it, over the rooms there."""
-    asked = {}
-    acks: list[tuple[str, float, float]] = []
-    for record in records:
-        if isinstance(record, Invoked):
-            asked[record.user, record.command.id] = record.at
-        elif isinstance(record, Acked):
-            acks.append((record.room, asked.get((record.user, record.command), record.at), record.at))
-    rooms = {room for room, _, _ in acks}
-    longest = None
-    for done in faults:
-        if not done.fault.timed:
-            continue
-        for room in rooms:
-            if partition_of(room) not in done.led:
-                continue
-            first = min((at for name, asked_at, at in acks if name == room and asked_at >= done.began_at), default=inf)
-            longest = max(longest or 0.0, first - done.began_at)
-    return None if longest is None else round(longest, 2)
+def _sum(problems: Counter[str], *rules: Rule) -> int:
+    return sum(problems[str(rule)] for rule in rules)

@@ -1,6 +1,7 @@
 """Members of replicated servers as children: where each listens, and how it joins the others."""
 
 import asyncio
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ class NatsPlace:
     site: Site
     port: int
     routes_port: int
+    monitoring_port: int
 
     @property
     def url(self) -> str:
@@ -60,13 +62,17 @@ class NatsMember(Member):
         self._directory = directory
         self._place = place
         self._everybody = tuple(everybody)
+        config = cluster_config(place, self._everybody, self.store)
+        self._config = directory.with_suffix(".conf")
+        self._config.write_text(config, "utf-8")
+
+    @property
+    def store(self) -> Path:
+        return self._directory / "store"
 
     def command(self) -> Sequence[str]:
-        store = self._directory / "jetstream"
-        store.mkdir(parents=True, exist_ok=True)
-        config = self._directory / "nats-server.conf"
-        config.write_text(cluster_config(self._place, self._everybody, store), "utf-8")
-        return (*self.site.prefix, find_program("nats-server"), "--config", str(config))
+        self.store.mkdir(parents=True, exist_ok=True)
+        return (*self.site.prefix, find_program("nats-server"), "--config", str(self._config))
 
     async def probe(self) -> bool:
         reader, writer = await asyncio.open_connection(self.site.host, self.port)
@@ -78,11 +84,36 @@ class NatsMember(Member):
         finally:
             writer.close()
 
+    async def sound(self) -> bool:
+        """Whether it has caught up in every stream that it holds, as a readiness probe asks."""
+        return await _status(self.site.host, self._place.monitoring_port, "/healthz") == 200
+
+    async def gave_up(self) -> bool:
+        """Whether it runs without JetStream, as after a full disk: a liveness probe has it started again."""
+        path = "/healthz?js-enabled-only=true"
+        return await _status(self.site.host, self._place.monitoring_port, path) not in (200, None)
+
+
+async def _status(host: str, port: int, path: str) -> int | None:
+    """Of a GET; None where nobody answers in time."""
+    try:
+        async with asyncio.timeout(2.0):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(f"GET {path} HTTP/1.1\r\nhost: chat\r\nconnection: close\r\n\r\n".encode())
+                found = _STATUS.match(await reader.readline())
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return None
+    return None if found is None else int(found[1])
+
 
 def cluster_config(place: NatsPlace, everybody: Sequence[NatsPlace], store: Path) -> str:
     """As in production, of three servers: one sync per write, no limits but those of the streams."""
     routes = "\n".join(f'    "{other.route}"' for other in everybody if other.name != place.name)
     return f"""listen: "{place.site.host}:{place.port}"
+http: "{place.site.host}:{place.monitoring_port}"
 server_name: {place.name}
 max_pending: 256MB
 write_deadline: "10s"
@@ -107,9 +138,21 @@ class MongoMember(Member):
 
     stop_within_s = 20.0
 
-    def __init__(self, name: str, directory: Path, site: Site, port: int | None, sink: LineSink) -> None:
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        site: Site,
+        port: int | None,
+        sink: LineSink,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(name, site, port, sink)
         self._directory = directory
+        self._environment = {**os.environ, **(environment or {})}
+
+    def environment(self) -> Mapping[str, str]:
+        return self._environment
 
     @property
     def address(self) -> str:
@@ -134,6 +177,15 @@ class MongoMember(Member):
 
     async def ask(self, command: Mapping[str, object]) -> dict[str, object]:
         return await run_mongo_command(self.port, command, host=self.site.host)
+
+    async def sound(self) -> bool:
+        """Whether it takes part: as primary or secondary, not recovering."""
+        try:
+            async with asyncio.timeout(1.0):
+                answer = await self.ask({"hello": 1})
+        except (OSError, TimeoutError):
+            return False
+        return answer.get("isWritablePrimary") is True or answer.get("secondary") is True
 
     async def leads(self) -> bool:
         """Whether it says that it is the writable primary; False when it does not answer."""
@@ -192,14 +244,4 @@ class ChatMember(Member):
         return self._environment
 
     async def probe(self) -> bool:
-        try:
-            async with asyncio.timeout(2.0):
-                reader, writer = await asyncio.open_connection(self.site.host, self.admin_port)
-                try:
-                    writer.write(b"GET /readyz HTTP/1.1\r\nhost: chat\r\nconnection: close\r\n\r\n")
-                    found = _STATUS.match(await reader.readline())
-                finally:
-                    writer.close()
-        except TimeoutError:
-            return False
-        return found is not None and found[1] == b"200"
+        return await _status(self.site.host, self.admin_port, "/readyz") == 200

@@ -1,65 +1,57 @@
-"""The people of a run: each in one room, sending, amending, reconnecting, looking back."""
+"""The people of a run: each in one room, sending, amending, reconnecting, going offline, looking back."""
 
 import asyncio
 import random
 from collections import deque
+from collections.abc import Sequence
 from typing import Self
 
 from chatclient import Refused, Timing
 from chatnode.protocol.frames import Position
-from tests.chaos.cluster import Cluster
-from tests.oracle import Log, Watched
+from tests.chaos.journal import Journal
+from tests.chaos.orders import Seat
+from tests.oracle import Witness
 
 TIMING = Timing(reply_s=4.0, ping_s=4.0)
-_UNDER_WAY = 20
-_ROOM_KNOWN_S = 10.0
+_ROOM_KNOWN_S = 60.0
+_PLACES = 30
 
 
 class Talker:
     """One client in one room, from :meth:`__aenter__` on connected and subscribed, talking until :meth:`hush`."""
 
-    def __init__(
-        self, cluster: Cluster, log: Log, room: str, user: str, *, node: int, seed: str, pace_s: float
-    ) -> None:
-        urls = cluster.socket_urls
-        turn = node % len(urls)
+    def __init__(self, journal: Journal, room: str, seat: Seat, urls: Sequence[str], seed: str, under_way: int) -> None:
+        turn = seat.node % len(urls)
+        turned = [*urls[turn:], *urls[:turn]]
         self.room = room
-        self.watched = Watched(log, user, urls[turn:] + urls[:turn], cluster.token(user), timing=TIMING, timeout=180.0)
-        self.refused: list[Refused] = []
+        self.client = Witness(
+            journal, seat.user, turned, seat.token, timing=TIMING, timeout=240.0, transports=seat.transports
+        )
+        self.acked = 0
         self._chance = random.Random(seed)
-        self._pace_s = pace_s
+        self._pace_s = seat.pace_s
+        self._under_way_max = under_way
         self._enough = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
-        self._places: deque[Position] = deque(maxlen=30)
+        self._places: deque[Position] = deque(maxlen=_PLACES)
         self._task: asyncio.Task[None] | None = None
         self._number = 0
 
     async def __aenter__(self) -> Self:
-        await self.watched.__aenter__()
+        await self.client.__aenter__()
         async with asyncio.timeout(_ROOM_KNOWN_S):
-            while not await self._joined():
-                await asyncio.sleep(0.1)
+            await self.client.subscribe(self.room)
         return self
-
-    async def _joined(self) -> bool:
-        """A node other than the one that made the room may hear of it a moment later."""
-        try:
-            await self.watched.subscribe(self.room)
-        except Refused as refused:
-            if refused.code != "not_found":
-                raise
-            return False
-        return True
 
     async def __aexit__(self, *_: object) -> None:
         self._enough.set()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self.watched.__aexit__(None, None, None)
+        await self.client.__aexit__(None, None, None)
 
     def talk(self) -> None:
-        self._task = asyncio.create_task(self._talk(), name=f"{self.watched.name} talks")
+        self._task = asyncio.create_task(self._talk(), name=f"{self.client.name} talks")
 
     async def hush(self) -> None:
         """Say nothing more, and wait until the outcome of everything said is known."""
@@ -74,41 +66,54 @@ class Talker:
                 task = group.create_task(self._do_something())
                 self._under_way.add(task)
                 task.add_done_callback(self._under_way.discard)
-                if len(self._under_way) >= _UNDER_WAY:
+                if len(self._under_way) >= self._under_way_max:
                     await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
                 await asyncio.sleep(self._pace_s * self._chance.uniform(0.5, 1.5))
 
     async def _do_something(self) -> None:
         draw = self._chance.random()
         try:
-            if draw < 0.01:
-                self._cut()
-            elif draw < 0.015:
-                await self.watched.history(self.room)
-            elif draw < 0.02:
-                await self.watched.subscribe(self.room, limit=20)
-            elif draw < 0.25 and self._places:
+            if draw < 0.002:
+                self.client.client.cut()
+            elif draw < 0.003:
+                await self._be_offline(self._chance.uniform(1.0, 15.0))
+            elif draw < 0.007:
+                await self.client.history(self.room)
+            elif draw < 0.01:
+                await self.client.subscribe(self.room, limit=20)
+            elif draw < 0.12 and self._places:
                 await self._amend(self._chance.choice(self._places))
             else:
                 await self._say()
-        except Refused as refused:
-            self.refused.append(refused)
+        except Refused:
+            """In the log."""
+
+    async def _be_offline(self, seconds: float) -> None:
+        """What is said meanwhile waits in the outbox."""
+        self.client.client.network(online=False)
+        self.client.client.cut()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._enough.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.client.client.network(online=True)
 
     async def _say(self) -> None:
         self._number += 1
-        ack = await self.watched.send(self.room, f"{self.watched.name} {self._number}")
+        ack = await self.client.send(self.room, f"{self.client.name} {self._number}")
         if ack is not None:
+            self.acked += 1
             self._places.append(ack.position)
 
     async def _amend(self, place: Position) -> None:
         draw = self._chance.random()
         if draw < 0.6:
-            await self.watched.react(self.room, place, self._chance.choice(("+1", "heart")), on=draw < 0.4)
+            ack = await self.client.react(self.room, place, self._chance.choice(("+1", "heart")), on=draw < 0.4)
         elif draw < 0.85:
-            await self.watched.edit(self.room, place, f"{self.watched.name} {self._number} mended")
+            ack = await self.client.edit(self.room, place, f"{self.client.name} {self._number} mended")
         else:
             self._places.remove(place)
-            await self.watched.delete(self.room, place)
-
-    def _cut(self) -> None:
-        self.watched.client.cut()
+            ack = await self.client.delete(self.room, place)
+        self.acked += ack is not None
