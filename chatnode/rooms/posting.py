@@ -12,13 +12,13 @@ from typing import Final, Protocol
 
 import msgspec
 
-from chatnode.access.rules import Action, decide
 from chatnode.protocol.codec import Reply, error_frame
 from chatnode.protocol.envelope import Envelope, command_digest, command_kind, decode_envelope, encode_envelope
 from chatnode.protocol.errors import ErrorCode, ProtocolError
-from chatnode.protocol.frames import Ack, Delete, Edit, Position, React, Send, StoredCommand
+from chatnode.protocol.frames import Ack, Edit, Position, React, Send, StoredCommand
 from chatnode.protocol.ids import message_id
 from chatnode.protocol.sealing import Sealer
+from chatnode.rooms import refusals
 from chatnode.rooms.ports import (
     Accepted,
     EventPublisher,
@@ -29,21 +29,14 @@ from chatnode.rooms.ports import (
     Unavailable,
     Unknown,
 )
-from chatnode.rooms.rights import Rights, RoomRights
+from chatnode.rooms.rights import Rights
 from chatnode.rooms.tasks import TaskOwner
 from chatnode.session.lanes import Lanes
 from chatnode.telemetry.traces import Step, Trace, Tracing
 
 _LOOK_UPS: Final = 5
 _TAIL_MAX: Final = 5000
-_RETRY_AFTER_S: Final = 1.0
 _QUEUE_MAX: Final = 256
-
-_REFUSALS: Final = {
-    ErrorCode.NOT_FOUND: "this room does not exist, or you are not in it",
-    ErrorCode.FORBIDDEN: "your role in this room does not allow this",
-    ErrorCode.ROOM_CLOSED: "this room is closed; it can be read, not written to",
-}
 
 
 class Author(Protocol):
@@ -63,10 +56,6 @@ class Author(Protocol):
     def answer(self, frame: Reply) -> None:
         """The one reply to a command; counts it as finished."""
         ...
-
-
-def refusal(code: ErrorCode, command: str | None = None) -> ProtocolError:
-    return ProtocolError(code, _REFUSALS[code], command=command)
 
 
 @dataclass(frozen=True)
@@ -89,13 +78,6 @@ class RoomQueue:
         self.commands: deque[StoredCommand] = deque()
 
 
-class Target(msgspec.Struct, frozen=True):
-    """What an edit, delete or reaction is about."""
-
-    author: str
-    deleted: bool
-
-
 class Posting:
     """One attempt to store one command; a :class:`chatnode.rooms.ports.Publication`."""
 
@@ -107,7 +89,7 @@ class Posting:
         author: Author,
         command: StoredCommand,
         *,
-        target: Target | None = None,
+        target: refusals.Target | None = None,
         expected_last: int | None = None,
         resolve: Callable[[Outcome], None] | None = None,
     ) -> None:
@@ -191,7 +173,7 @@ class Poster:
     def post(self, author: Author, command: StoredCommand) -> None:
         """Store a command and answer it, now or later. Synchronous: the order of calls is the order of storing."""
         if not author.lanes.passes(command.room, command.id, self.monotonic()):
-            self._refuse(author, command, _out_of_order())
+            self._refuse(author, command, refusals.out_of_order())
             return
         queue = author.queues.get(command.room)
         if queue is None and self._direct(command):
@@ -202,7 +184,7 @@ class Poster:
             queue.commands.append(command)
             self._tasks.spawn(self._work_off(author, command.room, queue), f"post-{command.room}")
         elif len(queue.commands) >= _QUEUE_MAX:
-            self._refuse(author, command, _busy())
+            self._refuse(author, command, refusals.busy())
         else:
             queue.commands.append(command)
 
@@ -210,17 +192,17 @@ class Poster:
         """Whether nothing has to be looked up for it."""
         return isinstance(command, Send) and not command.again and self._rights.held(command.room) is not None
 
-    def check(self, author: Author, command: StoredCommand, target: Target | None) -> ProtocolError | None:
+    def check(self, author: Author, command: StoredCommand, target: refusals.Target | None) -> ProtocolError | None:
         """The rule, as it stands at this very moment."""
         error = author.standing()
         if error is not None:
             return error
         if not author.lanes.passes(command.room, command.id, self.monotonic()):
-            return _out_of_order()
+            return refusals.out_of_order()
         rights = self._rights.held(command.room)
         if rights is None:
             return ProtocolError(ErrorCode.UNAVAILABLE, "rights were not at hand; try again", retry_after=0.1)
-        return _decide(rights, author.user, command, target)
+        return refusals.decide_command(rights, author.user, command, target)
 
     def trace(self, command: StoredCommand) -> Trace:
         parent = None if command.traceparent is msgspec.UNSET else command.traceparent
@@ -261,7 +243,7 @@ class Poster:
             else:
                 self._accept(author, command, self._epoch(command.room), outcome.seq, ts)
         else:
-            self._refuse(author, command, _as_error(outcome))
+            self._refuse(author, command, refusals.of_outcome(outcome))
 
     def _accept(self, author: Author, command: StoredCommand, epoch: int, seq: int, ts: int) -> None:
         author.lanes.settled(command.room, command.id)
@@ -290,20 +272,20 @@ class Poster:
                 except ProtocolError as error:
                     self._refuse(author, command, error)
                 except Unavailable as error:
-                    self._refuse(author, command, _away(error))
+                    self._refuse(author, command, refusals.away(error))
         finally:
             del author.queues[room]
 
     async def _post_one(self, author: Author, command: StoredCommand) -> None:
         """Look up what has to be known, store, answer. Raises what the command is refused with."""
         if not author.lanes.passes(command.room, command.id, self.monotonic()):
-            raise _out_of_order()
+            raise refusals.out_of_order()
         rights = await self._rights.load(command.room)
         if rights is None or rights.role_of(author.user) is None:
             # What was stored while there was a right is stored: its sender is told so, and nothing else.
             if command.again and await self._look_up(author, command) == _ANSWERED:
                 return
-            raise refusal(ErrorCode.NOT_FOUND)
+            raise refusals.refusal(ErrorCode.NOT_FOUND)
         target = None if isinstance(command, Send) else await self._target(command.room, command.target)
         for _ in range(_LOOK_UPS):
             expected = await self._look_up(author, command) if command.again else None
@@ -317,10 +299,10 @@ class Poster:
             else:
                 self.settle(author, command, outcome, ts)
             return
-        raise _busy()
+        raise refusals.busy()
 
     async def _attempt(
-        self, author: Author, command: StoredCommand, target: Target | None, expected: int | None
+        self, author: Author, command: StoredCommand, target: refusals.Target | None, expected: int | None
     ) -> tuple[Outcome, int]:
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
@@ -345,7 +327,7 @@ class Poster:
         if recorded is not None:
             same = (recorded.room, recorded.digest) == (command.room, command_digest(author.user, command))
             if not same:
-                raise _reused(command)
+                raise refusals.reused(command)
             self._accept(author, command, recorded.epoch, recorded.seq, recorded.ts)
             return _ANSWERED
         last = await self._log.last(command.room)
@@ -381,7 +363,7 @@ class Poster:
         except ProtocolError as error:
             self._refuse(author, command, error)
         except Unavailable as error:
-            self._refuse(author, command, _away(error))
+            self._refuse(author, command, refusals.away(error))
 
     async def _answer_duplicate(self, author: Author, command: StoredCommand, seq: int) -> None:
         """NATS has this id already, at ``seq``: the same command gets its ack, another one is told."""
@@ -393,53 +375,32 @@ class Poster:
         key = (author.user, command.id)
         recorded = (await self._history.commands([key])).get(key)
         if recorded is None or recorded.room != command.room:
-            raise _reused(command)
+            raise refusals.reused(command)
         if recorded.digest != command_digest(author.user, command):
-            raise _reused(command)
+            raise refusals.reused(command)
         self._accept(author, command, recorded.epoch, recorded.seq, recorded.ts)
 
     def _answer_stored(self, author: Author, command: StoredCommand, envelope: Envelope, seq: int) -> None:
         if envelope.digest != command_digest(author.user, command):
-            raise _reused(command)
+            raise refusals.reused(command)
         self._accept(author, command, self._epoch(command.room), seq, envelope.ts)
 
-    async def _target(self, room: str, position: Position) -> Target:
+    async def _target(self, room: str, position: Position) -> refusals.Target:
         """The message at a position: from the stream while it is there, else from history."""
         if position.epoch == self._epoch(room):
             stored = await self._log.at(room, position.seq)
             if stored is not None:
                 envelope = _readable(stored.data)
                 if envelope is None or envelope.kind != "message":
-                    raise _no_message(position)
-                return Target(envelope.user, deleted=False)
+                    raise refusals.no_message(position)
+                return refusals.Target(envelope.user, deleted=False)
         message = await self._history.message(room, position)
         if message is None or message.notice is not None:
-            raise _no_message(position)
-        return Target(message.sender, message.deleted is not None)
+            raise refusals.no_message(position)
+        return refusals.Target(message.sender, message.deleted is not None)
 
 
 _ANSWERED: Final = -1
-
-
-def _decide(rights: RoomRights, user: str, command: StoredCommand, target: Target | None) -> ProtocolError | None:
-    own = target is not None and target.author == user
-    match command:
-        case Send():
-            action = Action.SEND
-        case React():
-            action = Action.REACT
-        case Edit():
-            if not own:
-                return ProtocolError(ErrorCode.FORBIDDEN, "only the author changes a message")
-            action = Action.EDIT_OWN
-        case Delete():
-            action = Action.DELETE_OWN if own else Action.DELETE_ANY
-    code = decide(rights.kind, rights.role_of(user), action, closed=rights.closed)
-    if code is not None:
-        return refusal(code)
-    if isinstance(command, Edit | React) and target is not None and target.deleted:
-        return ProtocolError(ErrorCode.CONFLICT, "this message was deleted")
-    return None
 
 
 def _readable(data: bytes) -> Envelope | None:
@@ -447,35 +408,3 @@ def _readable(data: bytes) -> Envelope | None:
         return decode_envelope(data)
     except msgspec.DecodeError:
         return None
-
-
-def _as_error(outcome: Outcome) -> ProtocolError:
-    if isinstance(outcome, ProtocolError):
-        return outcome
-    return ProtocolError(ErrorCode.UNAVAILABLE, f"not confirmed: {outcome}", retry_after=_RETRY_AFTER_S)
-
-
-def _out_of_order() -> ProtocolError:
-    return ProtocolError(
-        ErrorCode.OUT_OF_ORDER, "an earlier command of this room has failed; send again from that one", retry_after=0.1
-    )
-
-
-def _busy() -> ProtocolError:
-    return ProtocolError(ErrorCode.UNAVAILABLE, "this room is too busy right now; try again", retry_after=0.5)
-
-
-def _away(error: Unavailable) -> ProtocolError:
-    return ProtocolError(ErrorCode.UNAVAILABLE, str(error), retry_after=_RETRY_AFTER_S)
-
-
-def _reused(command: StoredCommand) -> ProtocolError:
-    return ProtocolError(
-        ErrorCode.ID_REUSED, f"id {command.id} already names something else; give this a new id", field="id"
-    )
-
-
-def _no_message(position: Position) -> ProtocolError:
-    return ProtocolError(
-        ErrorCode.NOT_FOUND, f"there is no message at epoch {position.epoch}, seq {position.seq}", field="target"
-    )

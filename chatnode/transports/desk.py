@@ -16,9 +16,10 @@ from chatnode.rooms.catchup import CatchUp
 from chatnode.rooms.gate import Gate
 from chatnode.rooms.hub import Hub
 from chatnode.rooms.ports import HistoryReader, LiveFeed, Unavailable
-from chatnode.rooms.posting import Poster, refusal
+from chatnode.rooms.posting import Poster
 from chatnode.rooms.presence import PresenceBook
 from chatnode.rooms.receipts import Receipts
+from chatnode.rooms.refusals import refusal
 from chatnode.rooms.rights import Rights, RoomRights
 from chatnode.rooms.tasks import TaskOwner
 from chatnode.session.core import SessionLimits

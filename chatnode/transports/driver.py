@@ -32,7 +32,8 @@ from chatnode.protocol.frames import (
 )
 from chatnode.rooms.catchup import refuse_unavailable
 from chatnode.rooms.ports import Unavailable
-from chatnode.rooms.posting import RoomQueue, refusal
+from chatnode.rooms.posting import RoomQueue
+from chatnode.rooms.refusals import refusal
 from chatnode.rooms.rights import RoomRights
 from chatnode.rooms.room import Phase, Room
 from chatnode.session.bucket import TokenBucket

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 from msgspec import UNSET
 from starlette.requests import Request
@@ -42,15 +42,14 @@ from chatnode.protocol.rest import (
 from chatnode.rooms.ports import ControlPublisher, Page, Unavailable, UserRoom
 from chatnode.rooms.rights import RoomRights, fold_room
 from chatnode.session.bucket import told
+from chatnode.transports import parameters
 from chatnode.transports.http import Handler, answer, answering, body_of, unavailable
 
 _APPLIED_S: Final = 2.0
 """Longest wait for a stored change to be applied on this node."""
 _AHEAD_MS: Final = 10_000
 """How far ``before`` of a revocation may lie ahead of this node's clock."""
-_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DIRECT_ROOM: Final = re.compile(r"d-[A-Za-z0-9_-]{22}")
-_POSITION: Final = re.compile(r"([0-9]{1,10})-([0-9]{1,16})")
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _PLACES: Final = ("before", "after", "around")
 
@@ -139,22 +138,26 @@ class _Rest:
 
     async def rooms(self, request: Request) -> Response:
         caller = await self._caller(request)
-        _only(request, ())
+        parameters.only(request, ())
         return answer(RoomList(tuple(_listed(room) for room in await self._rights.rooms_of(caller.user))))
 
     async def room(self, request: Request) -> Response:
         caller = await self._caller(request)
-        rights = await self._allowed(caller, _path_id(request, "room"), Action.READ)
+        rights = await self._allowed(caller, parameters.path_id(request, "room"), Action.READ)
         return answer(_shown(rights))
 
     async def messages(self, request: Request) -> Response:
         caller = await self._caller(request)
-        room = _path_id(request, "room")
-        _only(request, (*_PLACES, "limit"))
-        places = {name: _position(request.query_params[name], name) for name in _PLACES if name in request.query_params}
+        room = parameters.path_id(request, "room")
+        parameters.only(request, (*_PLACES, "limit"))
+        places = {
+            name: parameters.position(request.query_params[name], name)
+            for name in _PLACES
+            if name in request.query_params
+        }
         if len(places) > 1:
             raise ProtocolError(ErrorCode.INVALID, "at most one of before, after, around", field=sorted(places)[1])
-        limit = _limit(request.query_params.get("limit"))
+        limit = parameters.limit(request.query_params.get("limit"))
         await self._allowed(caller, room, Action.READ)
         page = await self._page(
             room, before=places.get("before"), after=places.get("after"), around=places.get("around"), limit=limit
@@ -166,7 +169,7 @@ class _Rest:
     async def put_room(self, request: Request) -> Response:
         caller = await self._caller(request)
         _service_alone(caller)
-        room = _path_id(request, "room")
+        room = parameters.path_id(request, "room")
         body = await body_of(request, PutRoom)
         if _DIRECT_ROOM.fullmatch(room):
             raise ProtocolError(ErrorCode.INVALID, "this id is kept for a direct room", field="room")
@@ -189,7 +192,7 @@ class _Rest:
 
     async def put_member(self, request: Request) -> Response:
         caller = await self._caller(request)
-        room, user = _path_id(request, "room"), _path_id(request, "user")
+        room, user = parameters.path_id(request, "room"), parameters.path_id(request, "user")
         body = await body_of(request, PutMember)
         rights = await self._known(caller, room)
         action = Action.SET_ROLE if user in rights.members else Action.ADD_MEMBER
@@ -199,7 +202,7 @@ class _Rest:
 
     async def remove_member(self, request: Request) -> Response:
         caller = await self._caller(request)
-        room, user = _path_id(request, "room"), _path_id(request, "user")
+        room, user = parameters.path_id(request, "room"), parameters.path_id(request, "user")
         rights = await self._known(caller, room)
         action = Action.LEAVE if user == caller.user and not is_service(caller.scopes) else Action.REMOVE_MEMBER
         self._decide_change(caller, rights, user, None, action)
@@ -221,7 +224,7 @@ class _Rest:
     async def revoke(self, request: Request) -> Response:
         caller = await self._caller(request)
         _service_alone(caller)
-        user = _path_id(request, "user")
+        user = parameters.path_id(request, "user")
         body = await body_of(request, Revoke)
         now = self._now_ms()
         before = now if body.before is None else body.before
@@ -382,34 +385,6 @@ def _raise_for(code: ErrorCode | None) -> None:
 def _service_alone(caller: Identity) -> None:
     if not is_service(caller.scopes):
         raise ProtocolError(ErrorCode.FORBIDDEN, "this is for the platform's backend: scope chat:admin")
-
-
-def _path_id(request: Request, name: str) -> str:
-    value = cast(str, request.path_params[name])
-    if not _ID.fullmatch(value):
-        raise ProtocolError(ErrorCode.INVALID, "1 to 64 of A-Z a-z 0-9 _ -", field=name)
-    return value
-
-
-def _only(request: Request, known: Sequence[str]) -> None:
-    for name, _ in request.query_params.multi_items():
-        if name not in known:
-            raise ProtocolError(ErrorCode.INVALID, f"unknown parameter `{name:.60}`", field=name[:60])
-
-
-def _position(text: str, field: str) -> Position:
-    match = _POSITION.fullmatch(text)
-    if match is None or int(match[1]) >= 2**31 or int(match[2]) >= 2**53:
-        raise ProtocolError(ErrorCode.INVALID, "a position is <epoch>-<seq>", field=field)
-    return Position(int(match[1]), int(match[2]))
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return limits.PAGE
-    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= limits.PAGE_MAX:
-        raise ProtocolError(ErrorCode.INVALID, f"1 to {limits.PAGE_MAX}", field="limit")
-    return int(text)
 
 
 def _check_unique(members: Sequence[NewMember]) -> None:
