@@ -7,6 +7,8 @@ ARGS ?=
 BENCH ?=
 # Arguments of `make chaos`, as in: make chaos CHAOS="--seed 7 --seconds 300" (CHAOS=--help lists all)
 CHAOS ?=
+# Arguments of `make storm`, as in: make storm STORM="--sockets 1000"
+STORM ?=
 # Arguments of pytest, as in: make test-unit PYTEST="-k cursor"
 PYTEST ?=
 TESTS := unit integration browser
@@ -19,7 +21,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/operator
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up web bench bench-long test $(TESTS:%=test-%) conformance chaos cluster sbom lint format docs clean chromium
+.PHONY: help up web bench bench-long test $(TESTS:%=test-%) conformance chaos storm cluster sbom lint format docs clean chromium
 
 help:
 	@echo "make up        the whole cluster on this machine, until Ctrl-C; ARGS=\"--nodes 3 --fresh\" (ARGS=--help lists all)"
@@ -35,6 +37,7 @@ help:
 	@echo "make bench     this project beside Socket.IO, Starlette and a bare server; BENCH=--help lists options; needs Go and npm"
 	@echo "make bench-long        how its figures grow with nodes, rooms, sockets and history, and a soak"
 	@echo "make chaos     three nats-servers, three mongods, nodes and workers broken on purpose; CHAOS=\"--seed 7 --seconds 300\""
+	@echo "make storm     8,000 sockets lose their node at once, then all nodes; STORM=\"--sockets 1000\""
 	@echo "make lint      ruff, mypy, import layers, web lint and types"
 	@echo "make format    format and sort as lint wants it"
 	@echo "make docs      write the pages in docs/ that are generated from the code"
@@ -78,6 +81,9 @@ bench-long:
 
 test-cluster:
 	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m pytest tests/cluster $(PYTEST)
+
+storm:
+	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m tests.storm $(STORM)
 
 cluster: web
 	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && exec $$venv/bin/python -m tests.cluster $(ARGS)

@@ -1,0 +1,1 @@
+"""Thousands of sockets that lose their node at once: how long until each is back, and whether any has a gap."""
