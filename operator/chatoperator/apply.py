@@ -36,7 +36,7 @@ class Applied(Struct):
 
 
 def marked(mark: Mark, namespace: str) -> Object:
-    """Refused with a conflict where the name has passed on to another pod."""
+    """Refused where the name has passed on to another pod: a UID cannot be changed."""
     cost: Object = {DELETION_COST: str(mark.cost)} if mark.cost is not None else {}
     return {
         "apiVersion": "v1",
