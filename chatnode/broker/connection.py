@@ -1,6 +1,7 @@
 """The one way to connect to NATS: nothing is buffered while disconnected, reconnecting never ends."""
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import nats
 from nats.aio.client import Client
@@ -21,6 +22,9 @@ from chatnode.rooms.ports import Unavailable
 __all__ = ["AWAY", "Client", "connect", "lost_messages", "watch_elections"]
 
 Callback = Callable[[], Awaitable[None]]
+
+_PING_S: Final = 2
+"""A server that answers none of two pings is left for another one, within 6 s."""
 
 AWAY = (
     NatsTimeout,
@@ -83,7 +87,7 @@ async def connect(
             connect_timeout=max(1, round(wait_s)),
             reconnect_time_wait=0.25,  # type: ignore[arg-type]  # any number of seconds: it is slept
             max_reconnect_attempts=-1,
-            ping_interval=5,
+            ping_interval=_PING_S,
             max_outstanding_pings=2,
             pending_size=0,
             allow_reconnect=True,
