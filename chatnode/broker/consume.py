@@ -33,6 +33,9 @@ _SILENCE_S: Final = 5.0
 """Without a message or heartbeat for so long a pull is taken for lost."""
 _LINGER_S: Final = 0.003
 """How long a batch that is not full waits for more."""
+_APART_S: Final = 0.2
+"""At least between two batches that are not full: each costs MongoDB several majority writes, however small it is. Who
+reads history reads the tail of the stream with it, and does not see the wait."""
 _BATCH_BYTES: Final = 8 * 1024 * 1024
 _NO_CONSUMER: Final = 10014
 _FINISHED: Final = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes"})
@@ -124,6 +127,7 @@ class Puller:
         """Messages that the pull under way may still bring."""
         self._pulls = 0
         self._heard_at = 0.0
+        self._given_at = 0.0
         self._broken: str | None = None
 
     async def __aenter__(self) -> Self:
@@ -161,8 +165,7 @@ class Puller:
         """
         if not self._waiting:
             await self._await_first(wait)
-            if self._waiting and self._open:
-                await asyncio.sleep(_LINGER_S)
+        await self._gather()
         self._check()
         fresh: list[Delivery] = []
         repeats = 0
@@ -222,6 +225,20 @@ class Puller:
             except TimeoutError:
                 if loop.time() >= self._heard_at + _SILENCE_S:
                     self._broken = f"no sign of life for {_SILENCE_S:.0f} s"
+
+    async def _gather(self) -> None:
+        """After a pause a batch is given out almost at once, in a steady flow a few times a second."""
+        loop = asyncio.get_running_loop()
+        until = max(loop.time() + _LINGER_S, self._given_at + _APART_S)
+        try:
+            async with asyncio.timeout_at(until):
+                while self._waiting and self._open and self._broken is None:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            """What has come goes together."""
+        if self._waiting:
+            self._given_at = loop.time()
 
     async def _pull(self) -> None:
         self._check()
