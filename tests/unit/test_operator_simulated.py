@@ -214,6 +214,16 @@ def test_load_that_comes_back_keeps_the_node_that_was_being_drained() -> None:
     judge(run)
 
 
+def test_a_node_that_replicas_no_longer_count_is_not_wanted_back() -> None:
+    run = World(
+        cluster(nodes={"min": 3, "max": 60}, autoscaling={"zoneLoss": False}),
+        trace([Point(0, 56_000), Point(60, 30_000)]),
+    )
+    run.run(3600)
+    assert run.replicas == 3
+    assert not [told for told in run.told if "came back" in told.why]
+
+
 def test_after_nodes_were_added_clients_move_to_them_within_their_pace() -> None:
     run = world(trace([Point(0, 56_000), Point(600, 56_000), Point(601, 70_000)]))
     run.run(1800)
