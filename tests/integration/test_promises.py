@@ -366,11 +366,12 @@ async def test_a_stream_that_was_made_anew_raises_the_epoch_and_everybody_reload
         await bob.subscribe(talk.room)
         before = [await ana.send(talk.room, f"before {number}") for number in range(5)][-1]
         cursor = bob.client.cursor(talk.room)
-        await until_written(cluster, "messages", {"_id.room": talk.room, "kind": "message"}, 5)
-        client = await nats_of(cluster)
-        await client.jetstream().delete_stream(stream_name(partition_of(talk.room)))
-        after = await ana.send(talk.room, "after")
         assert before is not None
+        stream = stream_name(partition_of(talk.room))
+        await until_written(cluster, "watermarks", {"_id": stream, "at.seq": {"$gte": before.seq}}, 1)
+        client = await nats_of(cluster)
+        await client.jetstream().delete_stream(stream)
+        after = await ana.send(talk.room, "after")
         assert after is not None
         assert after.epoch == before.epoch + 1
         await client.close()
