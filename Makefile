@@ -97,6 +97,12 @@ sbom:
 chaos:
 	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m tests.chaos $(CHAOS)
 
+chaos-short:
+	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m tests.chaos --seed 7 --seconds 200 $(CHAOS)
+
+chaos-long:
+	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m tests.chaos.long $(CHAOS)
+
 chromium:
 	@if [ -x /usr/bin/chromium ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -116,7 +122,7 @@ format:
 	@venv=$$($(environment) dev) && $$venv/bin/ruff check --fix-only -q; $$venv/bin/ruff format
 
 docs:
-	@venv=$$($(environment) dev) && $$venv/bin/python -m chatnode.reference && $$venv/bin/python -m chatoperator.reference && $$venv/bin/python -m chatnode.contract
+	@venv=$$($(environment) dev) && $$venv/bin/python -m chatnode.reference && $$venv/bin/python -m chatoperator.reference && $$venv/bin/python -m chatnode.contract && $$venv/bin/python -m tests.chaos.ledger
 
 clean:
 	@rm -rf build chatnode/static chatnode/static.new chatnode/static.old .coverage .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,68 @@
+"""``python -m tests.chaos.long``: runs of many seeds, one after the other; each one's figures go into the ledger."""
+
+import argparse
+import datetime as dt
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from tests.chaos import ledger
+from tests.chaos.outcome import Outcome
+
+
+def main() -> int:
+    arguments, others = _arguments()
+    path = Path(arguments.ledger)
+    until = time.monotonic() + 60.0 * arguments.minutes
+    of, commit = ledger.finger_say(), ledger.commit()
+    red = 0
+    while time.monotonic() < until:
+        seed = random.SystemRandom().randrange(1_000_000)
+        out = arguments.out / f"{seed}.json"
+        seconds = max(60.0, min(arguments.each, until - time.monotonic()))
+        told = ("--seed", str(seed), "--seconds", f"{seconds:.0f}", "--out", str(out))
+        done = subprocess.run((sys.executable, "-m", "tests.chaos", *told, *others), check=False)
+        if not out.exists():
+            _say(f"chaos: the run of seed {seed} ended with {done.returncode} and without figures")
+            red += 1
+            continue
+        outcome = msgspec.json.decode(out.read_bytes(), type=Outcome)
+        if ledger.finger_say() != of:
+            _say("chaos: the data path was changed while it ran: not counted, and nothing more is run")
+            return 1
+        date = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M")
+        ledger.append(path, ledger.row(outcome, date=date, commit=commit, of=of))
+        red += not outcome.ok
+        _say(_said(ledger.total([each for each in ledger.read(path) if each.fingerprint == of])))
+    return 1 if red else 0
+
+
+def _say(words: str) -> None:
+    sys.stdout.write(f"{words}\n")
+    sys.stdout.flush()
+
+
+def _said(total: ledger.Total) -> str:
+    return (
+        f"chaos: of this data path {total.runs} runs, {total.faults} faults, {total.acked:,} acked, "
+        f"{total.broken} broken promises, {total.red} red runs"
+    )
+
+
+def _arguments() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos.long", description=__doc__, epilog="What is left goes to each run."
+    )
+    parser.add_argument("--minutes", type=float, default=45.0, help="a run that begins before them is finished")
+    parser.add_argument("--each", type=float, default=480.0, help="seconds of faults in each run")
+    parser.add_argument("--ledger", default=str(ledger.ROOT / ledger.LEDGER))
+    parser.add_argument("--out", type=Path, default=Path("build/chaos-long"))
+    return parser.parse_known_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
