@@ -111,6 +111,9 @@ class Rebalance(_Part, frozen=True, kw_only=True, rename="camel"):
         int, Meta(ge=101, le=1000, description="Of the mean, above which a node has too many while another has few.")
     ] = 125
     below_percent: Annotated[int, Meta(ge=0, le=99, description="Of the mean, below which a node has few.")] = 75
+    from_connections: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Mean of the nodes, below which they differ by chance alone.")
+    ] = 50
 
 
 class Autoscaling(_Part, frozen=True, kw_only=True, rename="camel"):

@@ -2,14 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from typing import Final
 
 from msgspec import Struct
 
 from chatoperator.spec import ChatClusterSpec
-
-_WORTHWHILE: Final = 50
-"""Connections on average, below which nodes differ by chance."""
 
 
 class Shed(Struct, frozen=True):
@@ -28,7 +24,7 @@ def rebalance(spec: ChatClusterSpec, connections: Mapping[str, int]) -> tuple[Sh
     if not rules.percent_per_second or len(connections) < 2:
         return ()
     mean = sum(connections.values()) / len(connections)
-    if mean < _WORTHWHILE or min(connections.values()) >= mean * rules.below_percent / 100:
+    if mean < rules.from_connections or min(connections.values()) >= mean * rules.below_percent / 100:
         return ()
     budget = spec.drain.reconnects_per_second * interval
     sheds: list[Shed] = []
