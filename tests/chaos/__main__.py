@@ -93,7 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=120.0, help="how long faults happen")
     parser.add_argument("--rooms", type=int, default=20)
     parser.add_argument("--people", type=int, default=10, help="in each room")
-    parser.add_argument("--pace", type=float, default=0.3, help="seconds between two commands of one person")
+    parser.add_argument("--pace", type=float, default=0.2, help="seconds between two commands of one person")
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--loopback", action="store_true", help="without links that can be cut; needs no root")
     parser.add_argument("--out", type=Path, default=Path("build/chaos.json"))

@@ -32,9 +32,9 @@ class Plan:
     rooms: int = 20
     people: int = 10
     """In each room."""
-    pace_s: float = 0.3
+    pace_s: float = 0.2
     """Between two commands of one person, on average."""
-    under_way: int = 24
+    under_way: int = 16
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from tests.oracle import Witness
 TIMING = Timing(reply_s=4.0, ping_s=4.0)
 _ROOM_KNOWN_S = 60.0
 _PLACES = 30
+_BURST_MAX = 16
+"""Commands that one person gives at once: what people who paste, and programs, do."""
 
 
 class Talker:
@@ -63,12 +65,21 @@ class Talker:
     async def _talk(self) -> None:
         async with asyncio.TaskGroup() as group:
             while not self._enough.is_set():
-                task = group.create_task(self._do_something())
-                self._under_way.add(task)
-                task.add_done_callback(self._under_way.discard)
-                if len(self._under_way) >= self._under_way_max:
-                    await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.sleep(self._pace_s * self._chance.uniform(0.5, 1.5))
+                count = self._chance.randint(1, _BURST_MAX)
+                for _ in range(count):
+                    task = group.create_task(self._do_something())
+                    self._under_way.add(task)
+                    task.add_done_callback(self._under_way.discard)
+                    if len(self._under_way) >= self._under_way_max:
+                        await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+                await self._pause(self._pace_s * count * self._chance.uniform(0.5, 1.5))
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._enough.wait()
+        except TimeoutError:
+            return
 
     async def _do_something(self) -> None:
         draw = self._chance.random()
@@ -93,10 +104,7 @@ class Talker:
         self.client.client.network(online=False)
         self.client.client.cut()
         try:
-            async with asyncio.timeout(seconds):
-                await self._enough.wait()
-        except TimeoutError:
-            pass
+            await self._pause(seconds)
         finally:
             self.client.client.network(online=True)
 
