@@ -9,6 +9,8 @@ BENCH ?=
 CHAOS ?=
 # Arguments of `make storm`, as in: make storm STORM="--sockets 1000"
 STORM ?=
+# Arguments of `make simulate`, as in: make simulate SIMULATE="--seed 7" (SIMULATE=--help lists all)
+SIMULATE ?=
 # Arguments of pytest, as in: make test-unit PYTEST="-k cursor"
 PYTEST ?=
 TESTS := unit integration browser
@@ -38,6 +40,8 @@ help:
 	@echo "make bench-long        how its figures grow with nodes, rooms, sockets and history, and a soak"
 	@echo "make chaos     three nats-servers, three mongods, nodes and workers broken on purpose; CHAOS=\"--seed 7 --seconds 300\""
 	@echo "make storm     8,000 sockets lose their node at once, then all nodes; STORM=\"--sockets 1000\""
+	@echo "make simulate  100,000 histories of a whole cluster in one process on virtual time; SIMULATE=\"--seed 7\" tells one"
+	@echo "make simulate-long     ten million, added up in docs/simulation-ledger.json; SIMULATE=\"--seconds 3600\" ends it sooner"
 	@echo "make lint      ruff, mypy, import layers, web lint and types"
 	@echo "make format    format and sort as lint wants it"
 	@echo "make docs      write the pages in docs/ that are generated from the code"
@@ -102,6 +106,12 @@ chaos-short:
 
 chaos-long:
 	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m tests.chaos.long $(CHAOS)
+
+simulate:
+	@venv=$$($(environment) dev) && $$venv/bin/python -m tests.simulation $(SIMULATE)
+
+simulate-long:
+	@venv=$$($(environment) dev) && $$venv/bin/python -m tests.simulation --histories 10000000 --ledger $(SIMULATE)
 
 chromium:
 	@if [ -x /usr/bin/chromium ]; then exit 0; fi; \
