@@ -128,6 +128,7 @@ class Node:
             observe_batch=metrics.batch_messages.observe,
             fell_back=metrics.batch_fallbacks.inc,
             timeout=settings.publish_timeout_s,
+            epoch_of=self.epochs.of,
         )
         self.control = ControlStore(client, self.reader, clock=clock)
         self.feed = ControlFeed(

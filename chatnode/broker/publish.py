@@ -52,8 +52,11 @@ class Publisher:
         observe_batch: Callable[[int], None] = lambda _size: None,
         fell_back: Callable[[], None] = lambda: None,
         timeout: float = 7.0,
+        epoch_of: Callable[[int], int] = lambda _partition: 0,
     ) -> None:
-        """``timeout``: seconds until what nobody stored is given up."""
+        """``timeout``: seconds until what nobody stored is given up. ``epoch_of``: where it rises, the stream is
+        another one, which does not know what was sent before."""
+        self._epoch_of = epoch_of
         self._client = client
         self._draw_id = draw_id
         self._observe_batch = observe_batch
@@ -139,6 +142,7 @@ class Publisher:
             else:
                 ready.append((publication, payload))
         deadline = _now() + self._timeout
+        epoch = self._epoch_of(partition_of(batch[0].room)) if batch else 0
         sent = False
         if len(ready) > 1:
             outcome = await self._store_together(stream, ready)
@@ -151,7 +155,7 @@ class Publisher:
             self._fell_back()
             sent = isinstance(outcome, Unknown)
         for publication, prepared in ready:
-            attempt = _Attempt(stream, publication, deadline, sent=sent)
+            attempt = _Attempt(stream, publication, deadline, epoch, sent=sent)
             payload = prepared if len(ready) == 1 else publication.payload()
             if isinstance(payload, ProtocolError):
                 result: Outcome = attempt.refused(payload)
@@ -190,8 +194,11 @@ class Publisher:
         headers = self._headers(attempt.stream, publication)
         if expected is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
+        partition = partition_of(publication.room)
         why = "those before it were not answered"
         while (remaining := attempt.deadline - _now()) > 0:
+            if attempt.sent and self._epoch_of(partition) != attempt.epoch:
+                return Unknown(f"{why}, and {attempt.stream} is in a new epoch")
             answer = await self._request(room_subject(publication.room), payload, headers, min(_ATTEMPT_S, remaining))
             if isinstance(answer, PubAck):
                 if answer.error is None:
@@ -263,6 +270,8 @@ class _Attempt:
     stream: str
     publication: Publication
     deadline: float
+    epoch: int
+    """Of the stream, before anything was sent to it."""
     sent: bool
 
     def failed(self, why: str, *, moved: bool = False) -> NotStored | Unknown:

@@ -33,7 +33,7 @@ from chatnode.worker.gauges import StreamGauges
 from chatnode.worker.history import HistoryJob
 from chatnode.worker.retention import Retention
 from chatnode.worker.share import Share
-from chatnode.worker.stream import RHYTHM, Rhythm, StreamWorker
+from chatnode.worker.stream import Rhythm, StreamWorker
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def wall_ms() -> int:
 
 
 async def run_worker(
-    settings: Settings, stop: asyncio.Event | None = None, *, lease: float = LEASE_S, rhythm: Rhythm = RHYTHM
+    settings: Settings, stop: asyncio.Event | None = None, *, lease: float = LEASE_S, rhythm: Rhythm | None = None
 ) -> None:
     """Work until ``stop`` is set, or (without one) until SIGTERM or SIGINT; then finish what is in hand.
 
@@ -57,6 +57,7 @@ async def run_worker(
     :class:`chatnode.rooms.ports.StreamConflict` for a stream that somebody has to look at.
     """
     stop = _on_signals() if stop is None else stop
+    rhythm = Rhythm(settle=settings.suspend_after_s + 1.0) if rhythm is None else rhythm
     metrics = WorkerMetrics(settings.node_id, __version__)
     reasons = {"starting"}
     async with AsyncExitStack() as stack:

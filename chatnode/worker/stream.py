@@ -67,6 +67,9 @@ class Rhythm:
     check: float = 10.0
     idle: float = 1.0
     """Between attempts to get a lease that another holds."""
+    settle: float = 6.0
+    """Between telling of a new epoch and taking events in again: a node that has not heard of it is suspended by then
+    (``CHAT_SUSPEND_AFTER_S`` and a margin), and nothing is acknowledged under the old one."""
 
 
 RHYTHM: Final = Rhythm()
@@ -232,7 +235,7 @@ class StreamWorker:
         decision = decide(recorded, observed)
         match decision:
             case Create(epoch, first_seq):
-                await self._enter(epoch, first_seq, announce=epoch > 1)
+                await self._enter(epoch, first_seq, announce=epoch > 1, settle=True)
                 await self._begin_at(Watermark(epoch, first_seq - 1))
                 return _Session(epoch, first_seq)
             case Keep(epoch, missing):
@@ -284,15 +287,17 @@ class StreamWorker:
     async def _finish_drain(self, session: _Session, drain: _Drain) -> None:
         await self._begin_at(Watermark(session.epoch, drain.continue_from - 1))
         await self._stream.drop_below(drain.continue_from)
-        await self._enter(session.epoch, 0, announce=True)
+        await self._enter(session.epoch, 0, announce=True, settle=True)
         log.warning("%s: goes on from %d in epoch %d", self.name, drain.continue_from, session.epoch)
 
-    async def _enter(self, epoch: int, first_seq: int, *, announce: bool) -> None:
+    async def _enter(self, epoch: int, first_seq: int, *, announce: bool, settle: bool = False) -> None:
         """MongoDB first: an epoch that was given out once is never given out again. The stream last: until its metadata
         tell the epoch, all of this is done again."""
         await self._ledger.raise_epoch(self.name, epoch)
         if announce:
             await self._job.raised(epoch)
+            if settle and not self._job.renumbers:
+                await asyncio.sleep(self._rhythm.settle)
         await self._stream.open(epoch=epoch, first_seq=first_seq)
 
     async def _begin_at(self, watermark: Watermark) -> None:

@@ -28,7 +28,7 @@ from chatnode.worker.main import run_worker
 from chatnode.worker.stream import Rhythm
 
 SEALER: Final = PlainSealer()
-QUICK: Final = Rhythm(renew=0.5, check=0.5, idle=0.1)
+QUICK: Final = Rhythm(renew=0.5, check=0.5, idle=0.1, settle=0.5)
 ROOM: Final = "maths"
 PARTITION: Final = partition_of(ROOM)
 STREAM: Final = stream_name(PARTITION)
