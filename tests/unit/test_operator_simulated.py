@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from chatoperator.autoscale.samples import Sample
 from chatoperator.main import main
+from chatoperator.plan.naming import PAUSED
 from chatoperator.reference import ROOT, plots
 from chatoperator.simulate.trace import Point, Trace, TraceError, read_trace, trace
 from chatoperator.simulate.world import World
@@ -222,6 +223,34 @@ def test_a_node_that_replicas_no_longer_count_is_not_wanted_back() -> None:
     run.run(3600)
     assert run.replicas == 3
     assert not [told for told in run.told if "came back" in told.why]
+
+
+@pytest.mark.parametrize("mode", ["Off", "HPA"])
+def test_fewer_that_somebody_asks_for_are_drained_too(mode: str) -> None:
+    asked = cluster(nodes={"replicas": 3}, autoscaling={"mode": mode})
+    run = World(asked, steady(70_000))
+    assert run.replicas == 5
+    run.run(900)
+    judge(run)
+    assert run.replicas == 3
+    assert len(run.removed) == 2
+
+
+@pytest.mark.parametrize("what", ["scale-in", "all"])
+def test_a_pause_keeps_every_node(what: str) -> None:
+    paused = cluster({PAUSED: what}, **SPEC)
+    run = World(paused, trace([Point(0, 150_000), Point(60, 20_000)]))
+    run.run(3600)
+    assert run.removed == []
+    assert all(node.stance == "serving" for node in run.nodes)
+
+
+def test_nodes_that_cannot_be_told_stay() -> None:
+    run = world(trace([Point(0, 150_000), Point(60, 20_000)]))
+    run.hears_orders = False
+    run.run(1800)
+    assert run.removed == []
+    assert any("gave up draining" in told.why for told in run.told)
 
 
 def test_after_nodes_were_added_clients_move_to_them_within_their_pace() -> None:

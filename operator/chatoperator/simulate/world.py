@@ -111,6 +111,7 @@ class World:
     """Pods that the ReplicaSet chose to delete, with what they held at that moment."""
     last: Scale | None = None
     datastores: str = ""
+    hears_orders: bool = True
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)  # noqa: S311  a simulation
@@ -292,7 +293,7 @@ class World:
 
     def _order(self, orders: Iterable[Order], sheds: Iterable[ShedOrder]) -> None:
         nodes = {node.uid: node for node in self.nodes}
-        for order in orders:
+        for order in orders if self.hears_orders else ():
             nodes[order.uid].take_stance(order.stance, self.now, order.window_s)
         for shed in sheds:
             node = nodes[shed.uid]
