@@ -1,6 +1,7 @@
-"""The command ``chatcluster``: a node, a worker, or everything on one machine.
+"""The command ``chatcluster``: a node, a worker, everything on one machine, or putting streams and history right.
 
-Exit codes: 0 done, 1 could not run or had to stop, 2 wrong arguments or settings, 130 interrupted.
+Exit codes: 0 done, 1 could not run or had to stop, 2 wrong arguments or settings, 3 ``repair`` found something lacking,
+130 interrupted.
 """
 
 import argparse
@@ -51,6 +52,12 @@ def _run(options: argparse.Namespace, env: Mapping[str, str]) -> int:
             settings = Settings.from_env(env)
             configure(settings.log_level, settings.log_format, node=settings.node_id)
             return _on_uvloop(run_worker(settings))
+        case "repair":
+            from chatnode.worker.mending import run_repair
+
+            settings = Settings.from_env(env)
+            configure(settings.log_level, settings.log_format, node=settings.node_id)
+            return _on_uvloop(run_repair(settings, apply=options.apply, say=print))
         case _:
             from chatnode.local.up import UpOptions, run_up
 
@@ -67,14 +74,13 @@ def _run(options: argparse.Namespace, env: Mapping[str, str]) -> int:
             )
 
 
-def _on_uvloop(work: Coroutine[object, object, None]) -> int:
+def _on_uvloop(work: Coroutine[object, object, int | None]) -> int:
     import uvloop
 
     try:
-        uvloop.run(work)
+        return uvloop.run(work) or 0
     except OSError as error:
         return _complain(str(error), _FAILED)
-    return 0
 
 
 def _complain(message: str, code: int) -> int:
@@ -116,6 +122,18 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(
             name, help=what, description=f"Run {what}; CHAT_* variables say how (docs/configuration.md)."
         )
+    repair = commands.add_parser(
+        "repair",
+        help="compare streams and history, and put right what can be",
+        description="Say for each partition what its stream and MongoDB lack of each other; CHAT_* variables say where "
+        "they are. Reads only, unless told to apply. Safe while the cluster runs.",
+        epilog="Exit code 0: nothing lacks; 3: something does, or did so for good.",
+    )
+    repair.add_argument(
+        "--apply",
+        action="store_true",
+        help="fill history from the streams, and begin lost streams above everything that history holds",
+    )
     commands.add_parser("version", help="print the version")
     return parser
 

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Final, TypeVar
 
 from chatnode import __version__
-from chatnode.broker.connection import connect
+from chatnode.broker.connection import Client, connect
 from chatnode.broker.control import ControlStore
 from chatnode.broker.direct import DirectReader
 from chatnode.broker.elections import follow_elections
@@ -104,6 +104,11 @@ class Worker:
         self._share = Share(PARTITIONS + 1)
         self._workers: dict[str, StreamWorker] = {}
 
+    @property
+    def client(self) -> Client:
+        """After :meth:`connect`."""
+        return self._client
+
     async def connect(self) -> bool:
         name = f"chatworker {self._settings.node_id}"
         self._client = await connect(
@@ -118,7 +123,7 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Returns when everything has stopped; what one part raises ends them all."""
-        chats = [self._chat(partition) for partition in range(PARTITIONS)]
+        chats = [self.chat(partition) for partition in range(PARTITIONS)]
         control = self._control()
         retention = Retention(
             [stream for stream, _ in chats],
@@ -145,7 +150,8 @@ class Worker:
         except Unavailable as error:
             log.info("the others find out by themselves that this worker has gone: %s", error)
 
-    def _chat(self, partition: int) -> tuple[NatsEventStream, StreamWorker]:
+    def chat(self, partition: int) -> tuple[NatsEventStream, StreamWorker]:
+        """The stream of a partition, and what carries it into history."""
         settings = self._settings
 
         def configure(epoch: int, first_seq: int) -> StreamConfig:

@@ -230,7 +230,7 @@ class StreamWorker:
 
     async def _begin(self) -> _Session:
         """Look at the stream, and bring it and the epochs to where events can be applied."""
-        recorded, observed = await self._look()
+        recorded, observed = await self.look()
         self._checked_at = self._clock()
         decision = decide(recorded, observed)
         match decision:
@@ -309,7 +309,7 @@ class StreamWorker:
         self._checked_at = self._clock()
         if session.drain is not None:
             return True
-        recorded, observed = await self._look()
+        recorded, observed = await self.look()
         if observed is None or observed.closed or observed.epoch != session.epoch:
             return False
         return decide(recorded, observed) == Keep(session.epoch)
@@ -317,7 +317,8 @@ class StreamWorker:
     def _check_due(self) -> bool:
         return self._clock() - self._checked_at >= self._rhythm.check
 
-    async def _look(self) -> tuple[Recorded, Observed | None]:
+    async def look(self) -> tuple[Recorded, Observed | None]:
+        """What MongoDB has recorded of the stream, and what its leader says; changes nothing."""
         progress = await self._ledger.progress(self.name)
         epoch = await self._ledger.epoch(self.name)
         mark = progress.watermark if progress else None

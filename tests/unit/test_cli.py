@@ -20,6 +20,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["up", "--nodes", "two"],
         ["up", "--port", "65536"],
         ["up", "--admin-port", "-1"],
+        ["repair", "--force"],
     ],
 )
 def test_wrong_arguments_are_code_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,7 +30,7 @@ def test_wrong_arguments_are_code_two(arguments: list[str], capsys: pytest.Captu
     assert "usage: chatcluster" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["node", "worker"])
+@pytest.mark.parametrize("command", ["node", "worker", "repair"])
 def test_a_wrong_setting_is_one_line_and_code_two(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
