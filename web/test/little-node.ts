@@ -8,46 +8,22 @@ import { ME, ROOM, START } from "./world";
 
 type Stored = StoredCommand & { readonly id: string; readonly again?: true };
 
+/** One room as a node and its stream know it, and everybody who listens. */
 export class LittleNode {
   readonly log: StoredEvent[] = [];
   epoch = 1;
-  /** What waits to be heard by the client's current connection. */
-  outgoing: ServerFrame[] = [];
-  private subscribed = false;
-  /** An event was told since the last page: from there on a client can find what it misses. */
-  private chained = false;
-  private blocked: string | null = null;
-  private seq = 100;
+  seq = 100;
+  private readonly ends = new Set<NodeEnd>();
 
-  /** A new connection: nothing of the old one is left. */
-  connect(): void {
-    this.outgoing = [];
-    this.subscribed = false;
-    this.blocked = null;
+  /** A new connection, or a request; nothing of an earlier one is left in it. */
+  connect(): NodeEnd {
+    const end = new NodeEnd(this);
+    this.ends.add(end);
+    return end;
   }
 
-  receive(frame: CommandFrame, refuse: boolean): void {
-    const { id } = frame;
-    switch (frame.type) {
-      case "connect":
-        this.outgoing.push(welcome(id));
-        for (const cursor of Object.values(frame.cursors ?? {})) {
-          this.subscribe(cursor, (answer) => ({ type: "event", kind: "subscribed", room: ROOM, ...answer }) as RoomEvent);
-        }
-        return;
-      case "subscribe":
-        if (refuse) this.outgoing.push(error(id, "unavailable"));
-        else this.subscribe(frame.cursor, (answer) => ({ type: "ack", id, room: ROOM, ...answer }));
-        return;
-      case "send":
-      case "edit":
-      case "delete":
-      case "react":
-        this.store(frame, refuse);
-        return;
-      default:
-        this.outgoing.push({ type: "ack", id });
-    }
+  disconnect(end: NodeEnd): void {
+    this.ends.delete(end);
   }
 
   /** Somebody else does something; a lost one is stored but not told. */
@@ -64,12 +40,74 @@ export class LittleNode {
   raiseEpoch(): void {
     this.epoch += 1;
     this.seq = 10;
-    this.subscribed = false;
-    this.outgoing.push({ type: "event", kind: "unsubscribed", room: ROOM, code: "unavailable", message: "", retryable: true });
+    for (const end of this.ends) end.dropRoom();
   }
 
   messages(): readonly Message[] {
     return this.log.reduce<Folded>(foldEvent, { timeline: [], amended: new Map() }).timeline;
+  }
+
+  append(fields: object, sender: string, id: string, lost: boolean): StoredEvent {
+    const prev = this.log.at(-1)?.epoch === this.epoch ? (this.log.at(-1)?.seq ?? 0) : 0;
+    this.seq += 3;
+    const place = { type: "event", room: ROOM, epoch: this.epoch, seq: this.seq, prev, cursor: `${this.epoch}-${this.seq}-0` };
+    const event = { ...fields, ...place, ts: START, sender, id } as StoredEvent;
+    this.log.push(event);
+    for (const end of this.ends) end.tell(event, lost);
+    return event;
+  }
+}
+
+/** The node's end of one connection. */
+export class NodeEnd {
+  /** What waits to be heard by the client. */
+  readonly outgoing: ServerFrame[] = [];
+  private subscribed = false;
+  /** An event was told since the last page: from there on a client can find what it misses. */
+  private chained = false;
+  private blocked: string | null = null;
+
+  constructor(private readonly node: LittleNode) {}
+
+  receive(frame: CommandFrame, refuse: boolean): void {
+    const { id } = frame;
+    switch (frame.type) {
+      case "connect":
+        this.welcome(id, frame.cursors ?? {});
+        return;
+      case "subscribe":
+        if (refuse) this.outgoing.push(error(id, "unavailable"));
+        else this.subscribe(frame.cursor ?? null, (answer) => ({ type: "ack", id, room: ROOM, ...answer }));
+        return;
+      case "send":
+      case "edit":
+      case "delete":
+      case "react":
+        this.store(frame, refuse);
+        return;
+      default:
+        this.outgoing.push({ type: "ack", id });
+    }
+  }
+
+  /** As `connect` is answered, and a request that listens. */
+  welcome(id: string, places: Readonly<Record<string, string | null>>): void {
+    this.outgoing.push(welcome(id));
+    for (const cursor of Object.values(places)) {
+      this.subscribe(cursor, (answer) => ({ type: "event", kind: "subscribed", room: ROOM, ...answer }) as RoomEvent);
+    }
+  }
+
+  dropRoom(): void {
+    if (!this.subscribed) return;
+    this.subscribed = false;
+    this.outgoing.push({ type: "event", kind: "unsubscribed", room: ROOM, code: "unavailable", message: "", retryable: true });
+  }
+
+  tell(event: StoredEvent, lost: boolean): void {
+    if (!this.subscribed || (lost && this.chained)) return;
+    this.outgoing.push(event);
+    this.chained = true;
   }
 
   private store(command: Stored, refuse: boolean): void {
@@ -81,9 +119,9 @@ export class LittleNode {
       return;
     }
     this.blocked = null;
-    const known = this.log.find((event) => event.sender === ME && event.id === id);
+    const known = this.node.log.find((event) => event.sender === ME && event.id === id);
     if (known !== undefined && command.again !== true) throw new Error(`${id} came again without saying so`);
-    const event = known ?? this.append(eventOf(command), ME, id, false);
+    const event = known ?? this.node.append(eventOf(command), ME, id, false);
     const ack: ServerFrame = { type: "ack", id, room: ROOM, epoch: event.epoch, seq: event.seq, ts: event.ts };
     // Ack and event come in either order.
     const last = this.outgoing.at(-1);
@@ -91,29 +129,18 @@ export class LittleNode {
     else this.outgoing.push(ack);
   }
 
-  private append(fields: object, sender: string, id: string, lost: boolean): StoredEvent {
-    const prev = this.log.at(-1)?.epoch === this.epoch ? (this.log.at(-1)?.seq ?? 0) : 0;
-    this.seq += 3;
-    const place = { type: "event", room: ROOM, epoch: this.epoch, seq: this.seq, prev, cursor: `${this.epoch}-${this.seq}-0` };
-    const event = { ...fields, ...place, ts: START, sender, id } as StoredEvent;
-    this.log.push(event);
-    if (this.subscribed && !(lost && this.chained)) {
-      this.outgoing.push(event);
-      this.chained = true;
-    }
-    return event;
-  }
-
-  private subscribe(cursor: string | undefined, answer: (fields: object) => ServerFrame): void {
+  private subscribe(cursor: string | null, answer: (fields: object) => ServerFrame): void {
     this.subscribed = true;
     this.chained = false;
+    const { log, epoch: current, seq: newest } = this.node;
     const [epoch, seq] = (cursor ?? "").split("-").map(Number);
-    if (epoch === this.epoch && seq !== undefined) {
+    if (epoch === current && seq !== undefined) {
       this.outgoing.push(answer({ recovered: true, cursor }));
-      this.outgoing.push(...this.log.filter((event) => event.epoch === epoch && event.seq > seq));
+      this.outgoing.push(...log.filter((event) => event.epoch === epoch && event.seq > seq));
     } else {
-      const end = `${this.epoch}-${this.seq}-0`;
-      this.outgoing.push(answer({ recovered: false, cursor: end, messages: this.messages().slice(-50), more_before: this.messages().length > 50 }));
+      const messages = this.node.messages();
+      const end = `${current}-${newest}-0`;
+      this.outgoing.push(answer({ recovered: false, cursor: end, messages: messages.slice(-50), more_before: messages.length > 50 }));
     }
   }
 }

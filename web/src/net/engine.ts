@@ -103,11 +103,15 @@ export class Engine {
   };
 
   private readonly takeLead = (): void => {
+    this.readOutbox("leadTaken");
+  };
+
+  private readOutbox(type: "leadTaken" | "outboxRead"): void {
     const held = durable(this.state).map(({ id }) => id);
     void this.world.outbox.load().then((entries) => {
-      this.dispatch({ type: "leadTaken", entries, held });
+      this.dispatch({ type, entries, held });
     });
-  };
+  }
 
   private env(): Env {
     return { now: Date.now(), id: this.makeId, random: Math.random };
@@ -184,6 +188,9 @@ export class Engine {
         break;
       case "tell":
         this.windows.tell(effect.word);
+        break;
+      case "readOutbox":
+        this.readOutbox("outboxRead");
         break;
       case "giveLead":
         this.windows.giveLead();

@@ -58,7 +58,8 @@ export class Relay {
       case "delete":
       case "reaction":
       case "member":
-        if (frame.room in this.places) this.places[frame.room] = frame.cursor;
+        // A room that is asked for is followed from where the client is, whatever an earlier request still tells.
+        if (frame.room in this.places && !(frame.room in this.asked)) this.places[frame.room] = frame.cursor;
         return [frame];
       default:
         return [frame];
@@ -69,7 +70,7 @@ export class Relay {
   moved(next: Places): void {
     const asked = Object.keys(this.asked).map((room) => [room, this.places[room] ?? null] as const);
     const still = Object.entries(next).filter(([room]) => room in this.places);
-    this.places = { ...Object.fromEntries(asked.filter(([room]) => !(room in next))), ...Object.fromEntries(still) };
+    this.places = { ...Object.fromEntries(still), ...Object.fromEntries(asked) };
   }
 
   /** A request that was to listen came to nothing, while an earlier one goes on. */

@@ -74,8 +74,8 @@ export type Action =
   | { readonly type: "tokenArrived"; readonly token: Token }
   | { readonly type: "tokenFailed"; readonly refused: boolean }
   | { readonly type: "entryKept"; readonly room: string; readonly id: string; readonly order: number | null }
-  /** It is this window's turn to send; `entries` is what is durable, read when this window held what `held` names. */
-  | { readonly type: "leadTaken"; readonly entries: readonly Entry[]; readonly held: readonly string[] }
+  /** `entries` is what is durable, read when this window held what `held` names; and maybe it is this window's turn to send. */
+  | { readonly type: "leadTaken" | "outboxRead"; readonly entries: readonly Entry[]; readonly held: readonly string[] }
   | { readonly type: "windowSaid"; readonly word: Word }
   | { readonly type: "roomOpened"; readonly room: string | null }
   | { readonly type: "wrote"; readonly room: string; readonly text: string; readonly replyTo: Position | null }
@@ -109,6 +109,8 @@ export type Effect =
   /** Make it no longer durable, then say so to the other windows; `at` is where it is stored, null where it was given up. */
   | { readonly do: "drop"; readonly room: string; readonly id: string; readonly at: Position | null }
   | { readonly do: "tell"; readonly word: Word }
+  /** Another window may have made something durable. */
+  | { readonly do: "readOutbox" }
   /** Another window of the same person is to send. */
   | { readonly do: "giveLead" }
   /** Keep a copy of this room on this device soon; or keep none. */

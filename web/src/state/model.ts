@@ -151,6 +151,8 @@ export interface State {
   readonly questions: Readonly<Record<string, Question>>;
   /** This window sends what the person's windows in this browser have in their outbox; the others show how it stands. */
   readonly leading: boolean;
+  /** Ids of commands that are not durable any more; what was read before may still name them. */
+  readonly gone: readonly string[];
   /** Unsent commands of earlier visits, until the list of rooms tells where they belong. */
   readonly restored: readonly Entry[];
 }
@@ -182,6 +184,7 @@ export function initialState(me: Person, token: Token): State {
     names: { [me.user]: me.name },
     questions: {},
     leading: false,
+    gone: [],
     restored: [],
   };
 }

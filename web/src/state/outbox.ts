@@ -15,6 +15,8 @@ import { handOver } from "./windows";
 import type { Turn } from "./turn";
 
 const SHORTEST_PAUSE_MS = 250;
+/** Ids that are remembered as not durable any more: as many as can be on their way out. */
+const GONE_MAX = 200;
 
 export function put(turn: Turn, command: StoredCommand): void {
   const room = turn.room(command.room);
@@ -50,10 +52,26 @@ export function kept(turn: Turn, roomId: string, id: string, order: number | nul
 /** Entries that are durable, of whichever window. Attempts that were noted may have been made. */
 export function restore(turn: Turn, entries: readonly Entry[]): void {
   for (const entry of entries) {
-    if (find(turn, entry.room, entry.id) !== null || isSeen(turn, entry)) continue;
+    if (find(turn, entry.room, entry.id) !== null || turn.state.gone.includes(entry.id)) continue;
+    const at = seenAt(turn, entry);
+    if (at !== null) {
+      // The window that was to drop it is gone.
+      drop(turn, entry.room, entry.id, at);
+      continue;
+    }
     const stage = entry.stage === "failed" ? "failed" : "queued";
     place(turn, { ...entry, stage, attempted: entry.marked, refusals: 0 });
   }
+}
+
+function drop(turn: Turn, roomId: string, id: string, at: Position | null): void {
+  isGone(turn, id);
+  turn.emit({ do: "drop", room: roomId, id, at });
+}
+
+/** What was read of it before is old. */
+export function isGone(turn: Turn, id: string): void {
+  if (!turn.state.gone.includes(id)) turn.set({ gone: [...turn.state.gone, id].slice(-GONE_MAX) });
 }
 
 /** Puts an entry where it belongs among those of its room; never before one that was written here earlier. */
@@ -68,12 +86,12 @@ export function place(turn: Turn, entry: Entry): void {
   turn.setRoom(room.id, { outbox: others.toSpliced(at, 0, entry) });
 }
 
-/** The stored event of this command was folded already. */
-export function isSeen(turn: Turn, { room: roomId, id }: Entry): boolean {
+/** Where the stored event of this command is, if it was folded already. */
+export function seenAt(turn: Turn, { room: roomId, id }: Entry): Position | null {
   const room = turn.room(roomId);
   const me = turn.state.me.user;
-  if (room === null) return false;
-  return room.amended.has(`${me}:${id}`) || room.timeline.some((message) => message.sender === me && message.id === id);
+  const message = room?.timeline.find((held) => held.sender === me && held.id === id);
+  return message ?? room?.amended.get(`${me}:${id}`) ?? null;
 }
 
 export function pumpAll(turn: Turn): void {
@@ -117,7 +135,7 @@ export function stored(turn: Turn, roomId: string, ack: Ack): void {
   if (room !== null && entry !== null && ack.epoch !== undefined && ack.seq !== undefined) {
     const at = { epoch: ack.epoch, seq: ack.seq };
     turn.setRoom(roomId, { window: Math.min(WINDOW, 2 * room.window) });
-    turn.emit({ do: "drop", room: roomId, id: entry.id, at });
+    drop(turn, roomId, entry.id, at);
     if (entry.at === null) turn.setEntry(roomId, entry.id, { stage: "sent", at, problem: null, refusals: 0 });
     else keepOnly(turn, roomId, (held) => held.id !== entry.id);
     if (room.last !== null) settle(turn, roomId, room.last);
@@ -162,7 +180,7 @@ function renew(turn: Turn, roomId: string, entry: Entry): void {
   turn.setEntry(roomId, entry.id, fresh);
   // It takes the place of the other one, which is gone then.
   turn.emit({ do: "keep", entry: fresh });
-  turn.emit({ do: "drop", room: roomId, id: entry.id, at: null });
+  drop(turn, roomId, entry.id, null);
 }
 
 export function resume(turn: Turn, roomId: string): void {
@@ -200,7 +218,7 @@ export function discard(turn: Turn, roomId: string, id: string): void {
     return;
   }
   turn.setRoom(roomId, { outbox: room.outbox.filter((held) => held.id !== id) });
-  turn.emit({ do: "drop", room: roomId, id, at: null });
+  drop(turn, roomId, id, null);
   pump(turn, roomId);
 }
 
@@ -216,7 +234,7 @@ export function settle(turn: Turn, roomId: string, last: Position): void {
 export function settleOwn(turn: Turn, roomId: string, id: string, at: Position): void {
   const entry = find(turn, roomId, id);
   if (entry === null) return;
-  turn.emit({ do: "drop", room: roomId, id, at });
+  drop(turn, roomId, id, at);
   settleEntry(turn, entry, at);
 }
 

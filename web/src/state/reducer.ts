@@ -66,6 +66,9 @@ function apply(turn: Turn, action: Action): void {
     case "leadTaken":
       windows.takeLead(turn, action.entries, new Set(action.held));
       break;
+    case "outboxRead":
+      windows.outboxRead(turn, action.entries, new Set(action.held));
+      break;
     case "windowSaid":
       windows.heard(turn, action.word);
       break;

@@ -23,18 +23,20 @@ export function heard(turn: Turn, word: Word): void {
       if (leading && !turn.connected) giveLead(turn);
       break;
     case "entry":
-      if (leading) outbox.restore(turn, [word.entry]);
-      else mirror(turn, word.entry);
-      hold(turn, word.entry);
-      outbox.pump(turn, word.entry.room);
+      if (leading) offered(turn, word.entry);
+      else {
+        mirror(turn, word.entry);
+        hold(turn, word.entry);
+      }
       break;
     case "gone":
       gone(turn, word);
       break;
     case "all":
       if (leading) break;
-      for (const room of Object.values(turn.state.rooms)) forgetOthers(turn, room, word.entries);
       for (const entry of word.entries) mirror(turn, entry);
+      // What is held here beside may be done with, or too new for the one that leads.
+      turn.emit({ do: "readOutbox" });
       break;
     case "retry":
       if (leading) outbox.retry(turn, word.room, word.id);
@@ -48,18 +50,34 @@ export function heard(turn: Turn, word: Word): void {
 /** This window sends from now on; the one before may have gone in the midst of an attempt. */
 export function takeLead(turn: Turn, entries: readonly Entry[], asOf: ReadonlySet<string>): void {
   turn.set({ leading: true });
+  // What the window before has told of a mark need not have become durable.
+  const marks = new Map(entries.map(({ id, marked }) => [id, marked]));
   for (const room of Object.values(turn.state.rooms)) {
-    forgetOthers(turn, room, entries, asOf);
     const { outbox: held } = turn.room(room.id) ?? room;
     const queued = outbox.withoutFlights(held).map(
       (entry): Entry => ({
         ...entry,
         stage: entry.stage === "storing" && entry.order !== null ? "queued" : entry.stage,
-        attempted: entry.attempted || entry.marked,
+        marked: marks.get(entry.id) ?? entry.marked,
+        attempted: entry.attempted || (marks.get(entry.id) ?? entry.marked),
       }),
     );
     turn.setRoom(room.id, { outbox: queued, paused: false });
   }
+  outboxRead(turn, entries, asOf);
+  // The others may still hold what the window before had done with.
+  turn.emit({ do: "tell", word: { say: "all", entries: durable(turn.state) } });
+}
+
+/** A window has something to send. The word may be old: what is durable says whether that is still so. */
+function offered(turn: Turn, entry: Entry): void {
+  if (entry.order === null) outbox.restore(turn, [entry]);
+  else if (outbox.find(turn, entry.room, entry.id) === null) turn.emit({ do: "readOutbox" });
+}
+
+/** Takes in what is durable, and forgets what was held when it was read and is not. */
+export function outboxRead(turn: Turn, entries: readonly Entry[], asOf: ReadonlySet<string>): void {
+  for (const room of Object.values(turn.state.rooms)) forgetOthers(turn, room, entries, asOf);
   outbox.restore(turn, entries);
   for (const entry of entries) hold(turn, entry);
   outbox.pumpAll(turn);
@@ -106,13 +124,14 @@ function mirror(turn: Turn, entry: Entry): void {
   const held = outbox.find(turn, entry.room, entry.id);
   if (entry.at !== null) {
     if (held !== null) stored(turn, held, entry.at);
-  } else if ((held === null || held.at === null) && !outbox.isSeen(turn, entry)) {
+  } else if ((held === null || held.at === null) && outbox.seenAt(turn, entry) === null) {
     outbox.place(turn, entry);
     if (entry.stage === "queued") turn.emit({ do: "start", timer: "lead", after: LEAD_WAIT_MS });
   }
 }
 
 function gone(turn: Turn, { room: roomId, id, at }: Extract<Word, { say: "gone" }>): void {
+  outbox.isGone(turn, id);
   turn.set({ restored: turn.state.restored.filter((entry) => entry.id !== id) });
   const entry = outbox.find(turn, roomId, id);
   if (entry === null) return;
@@ -123,7 +142,7 @@ function gone(turn: Turn, { room: roomId, id, at }: Extract<Word, { say: "gone" 
 
 /** Another window knows that it is stored; here its event may be still to come, and until then it is shown as sent. */
 function stored(turn: Turn, entry: Entry, at: NonNullable<Entry["at"]>): void {
-  if (turn.state.leading || outbox.isSeen(turn, entry)) {
+  if (turn.state.leading || outbox.seenAt(turn, entry) !== null) {
     outbox.settleEntry(turn, entry, at);
     return;
   }
@@ -140,12 +159,11 @@ function hold(turn: Turn, entry: Entry): void {
 }
 
 /** What was durable once and is not any more was stored or thrown away. */
-function forgetOthers(turn: Turn, room: Room, entries: readonly Entry[], asOf: ReadonlySet<string> | null = null): void {
+function forgetOthers(turn: Turn, room: Room, entries: readonly Entry[], asOf: ReadonlySet<string>): void {
   const known = new Set(entries.map(({ id }) => id));
-  const isNewer = (id: string): boolean => asOf !== null && !asOf.has(id);
   outbox.keepOnly(
     turn,
     room.id,
-    ({ id, order, stage }) => order === null || stage === "sent" || known.has(id) || isNewer(id),
+    ({ id, order, stage }) => order === null || stage === "sent" || known.has(id) || !asOf.has(id),
   );
 }

@@ -45,35 +45,52 @@ export class Posting {
     lane.posting = true;
     // What is said in the same turn goes together.
     await Promise.resolve();
-    while (lane.waiting.length > 0 && !this.isOver()) await this.exchange(lane.waiting.splice(0, TOGETHER));
+    while (lane.waiting.length > 0 && !this.isOver()) {
+      const whole = await this.exchange(lane.waiting.splice(0, TOGETHER));
+      if (!whole && !this.isOver()) this.holdBack(lane);
+    }
     lane.posting = false;
     this.lanes.delete(room);
   }
 
-  private async exchange(frames: readonly CommandFrame[]): Promise<void> {
-    const signal = AbortSignal.any([this.over, AbortSignal.timeout(DEADLINE_MS)]);
-    const response = await ask("/v1/commands", this.ears.token(), posted(frames, signal));
-    if (this.isOver()) return;
-    if (response?.ok === true) {
-      const replies = await jsonOf(response);
-      this.tell(frames, Array.isArray(replies) ? replies : []);
-      return;
+  /** A node remembers nothing between requests: what was to come after a command that has to go again must not overtake it. */
+  private holdBack(lane: Lane): void {
+    const held = lane.waiting.filter(isStored);
+    lane.waiting.splice(0, lane.waiting.length, ...lane.waiting.filter((frame) => !isStored(frame)));
+    for (const { id } of held) {
+      this.ears.frame({ type: "error", id, code: "out_of_order", message: "an earlier one goes first", retryable: true });
     }
-    const end = response === null ? {} : await endOf(response);
-    if (this.isOver()) return;
-    if (end.status === 401) this.ears.refused(end);
-    else this.excuse(frames, end);
   }
 
-  private tell(frames: readonly CommandFrame[], replies: readonly unknown[]): void {
+  /** Whether every command has got its last word. */
+  private async exchange(frames: readonly CommandFrame[]): Promise<boolean> {
+    const signal = AbortSignal.any([this.over, AbortSignal.timeout(DEADLINE_MS)]);
+    const response = await ask("/v1/commands", this.ears.token(), posted(frames, signal));
+    if (this.isOver()) return false;
+    if (response?.ok === true) {
+      const replies = await jsonOf(response);
+      return this.tell(frames, Array.isArray(replies) ? replies : []);
+    }
+    const end = response === null ? {} : await endOf(response);
+    if (this.isOver()) return false;
+    if (end.status === 401) this.ears.refused(end);
+    else this.excuse(frames, end);
+    return false;
+  }
+
+  private tell(frames: readonly CommandFrame[], replies: readonly unknown[]): boolean {
+    let whole = true;
     const answered = new Set<string>();
     for (const reply of replies) {
       const frame = decoded(reply);
       if (frame === null) continue;
       if ((frame.type === "ack" || frame.type === "error") && frame.id !== undefined) answered.add(frame.id);
+      whole &&= frame.type !== "error" || !frame.retryable;
       this.ears.frame(frame);
     }
-    this.excuse(frames.filter(({ id }) => !answered.has(id)), {});
+    const missing = frames.filter(({ id }) => !answered.has(id));
+    this.excuse(missing, {});
+    return whole && missing.length === 0;
   }
 
   /** No answer, or none to these: to be sent again. A ping that nobody answers is told by its silence. */
@@ -85,6 +102,10 @@ export class Posting {
       this.ears.frame({ type: "error", id, code, message: "the request was not answered", retryable: true, ...again });
     }
   }
+}
+
+function isStored({ type }: CommandFrame): boolean {
+  return type === "send" || type === "edit" || type === "delete" || type === "react";
 }
 
 function decoded(reply: unknown): ServerFrame | null {

@@ -1,0 +1,288 @@
+/** A browser with several windows of one person: what is durable, the channel between windows, the lock, and lines to the node. */
+
+import type { CommandFrame } from "../src/protocol/frames";
+import { Relay } from "../src/protocol/relay";
+import type { Action, Effect, TimerName, Word } from "../src/state/actions";
+import type { Copy } from "../src/state/copies";
+import { copyOf } from "../src/state/copies";
+import type { Transport } from "../src/state/ladder";
+import type { Entry, State } from "../src/state/model";
+import { initialState } from "../src/state/model";
+import { reduce } from "../src/state/reducer";
+import { durable } from "../src/state/windows";
+import type { LittleNode, NodeEnd } from "./little-node";
+import { listed, ME, START } from "./world";
+
+const TOGETHER = 32;
+
+/** A line as the client sees it; requests are requests here too. */
+export class LittleLine {
+  open = false;
+  private readonly up: CommandFrame[] = [];
+  private readonly relay = new Relay();
+  private end: NodeEnd | null = null;
+  private next: NodeEnd | null = null;
+  private due = false;
+  private replies: NodeEnd | null = null;
+  /** One of the replies says: again. */
+  private failed = false;
+
+  constructor(
+    readonly number: number,
+    readonly transport: Transport,
+    private readonly node: LittleNode,
+    private readonly hear: (action: Action) => void,
+  ) {}
+
+  send(frame: CommandFrame): void {
+    if (this.transport !== "websocket" && this.relay.takes(frame)) this.due = true;
+    else this.up.push(frame);
+  }
+
+  close(): void {
+    for (const end of [this.end, this.next]) if (end !== null) this.node.disconnect(end);
+    this.end = this.next = this.replies = null;
+    this.open = false;
+  }
+
+  /** Something reaches the node; `reached` is false where the way back, or there, is cut. */
+  speak(refuse: boolean, reached: boolean): void {
+    if (!this.open) {
+      this.open = true;
+      if (this.transport === "websocket") this.end = this.node.connect();
+      this.hear({ type: "lineOpened", number: this.number });
+    } else if (this.transport === "websocket") {
+      const frame = this.up.shift();
+      if (frame !== undefined) this.end?.receive(frame, refuse);
+    } else if (this.due) {
+      this.due = false;
+      if (this.next !== null) this.node.disconnect(this.next);
+      this.next = this.node.connect();
+      this.next.welcome("connect", this.relay.following);
+    } else this.post(refuse, reached);
+  }
+
+  listen(): void {
+    const reply = this.replies?.outgoing.shift();
+    if (reply !== undefined) {
+      this.hear({ type: "frameArrived", number: this.number, frame: reply });
+      return;
+    }
+    // What was to come after a command that has to go again must not overtake it.
+    if (this.replies !== null && this.failed) {
+      const held = this.up.splice(0);
+      this.failed = false;
+      this.replies = null;
+      for (const { id } of held) {
+        this.hear({ type: "frameArrived", number: this.number, frame: { type: "error", id, code: "out_of_order", message: "", retryable: true } });
+      }
+      return;
+    }
+    this.replies = null;
+    const from = this.next !== null && this.next.outgoing.length > 0 ? this.next : this.end;
+    const frame = from?.outgoing.shift();
+    if (frame === undefined) return;
+    if (from === this.next && this.next !== null) {
+      if (this.end !== null) this.node.disconnect(this.end);
+      [this.end, this.next] = [this.next, null];
+    }
+    const heard = this.transport === "websocket" ? [frame] : this.relay.heard(frame);
+    for (const each of heard) this.hear({ type: "frameArrived", number: this.number, frame: each });
+  }
+
+  /** One request at a time; what gets no answer is excused, whether it was stored or not. */
+  private post(refuse: boolean, reached: boolean): void {
+    if (this.replies !== null || this.up.length === 0) return;
+    const frames = this.up.splice(0, TOGETHER);
+    const end = this.node.connect();
+    this.node.disconnect(end);
+    // What was cut off on its way is a beginning of it, if anything.
+    const arrived = frames.slice(0, reached ? TOGETHER : Math.ceil(frames.length / 2));
+    for (const [n, frame] of arrived.entries()) end.receive(frame, refuse && n === 0);
+    this.replies = end;
+    const excuse = ({ id }: CommandFrame): void => {
+      end.outgoing.push({ type: "error", id, code: "unavailable", message: "", retryable: true });
+    };
+    if (!reached) {
+      end.outgoing.length = 0;
+      frames.forEach(excuse);
+    }
+    this.failed = end.outgoing.some((frame) => frame.type === "error");
+  }
+}
+
+export class LittleWindow {
+  state: State = fresh();
+  readonly timers = new Map<TimerName, number>();
+  readonly lines = new Map<number, LittleLine>();
+  readonly inbox: Word[] = [];
+  keeping: Entry[] = [];
+  readonly reading: { readonly entries: readonly Entry[]; readonly held: readonly string[] }[] = [];
+  dropping: Extract<Effect, { do: "drop" }>[] = [];
+  /** The lock is this window's; what was read then, until it is told. */
+  taking: { readonly entries: readonly Entry[]; readonly held: readonly string[] } | null = null;
+  private ids = 0;
+
+  constructor(
+    readonly name: string,
+    readonly browser: LittleBrowser,
+  ) {}
+
+  act = (action: Action): void => {
+    const env = { now: this.browser.now, id: () => `${this.name}-${++this.ids}`, random: this.browser.random };
+    const { state, effects } = reduce(this.state, action, env);
+    this.state = state;
+    for (const effect of effects) this.perform(effect);
+  };
+
+  keepOne(): void {
+    const entry = this.keeping.shift();
+    if (entry === undefined) return;
+    const { stored } = this.browser;
+    const order = entry.order ?? ++this.browser.orders;
+    // What another window has dropped since stays away.
+    if (entry.order === null || stored.has(order)) stored.set(order, { ...entry, order });
+    this.act({ type: "entryKept", room: entry.room, id: entry.id, order });
+  }
+
+  dropOne(): void {
+    const drop = this.dropping.shift();
+    if (drop === undefined) return;
+    const { stored } = this.browser;
+    for (const [order, { id }] of stored) if (id === drop.id) stored.delete(order);
+    this.browser.tell(this, { say: "gone", room: drop.room, id: drop.id, at: drop.at });
+  }
+
+  readOne(): void {
+    const read = this.reading.shift();
+    if (read !== undefined) this.act({ type: "outboxRead", ...read });
+  }
+
+  hearOne(): void {
+    const word = this.inbox.shift();
+    if (word !== undefined) this.act({ type: "windowSaid", word });
+  }
+
+  /** A network that carries no WebSocket refuses it; everything else may be cut at any time. */
+  cut(line: LittleLine): void {
+    line.close();
+    this.lines.delete(line.number);
+    this.act({ type: "lineClosed", number: line.number, end: {} });
+  }
+
+  private perform(effect: Effect): void {
+    switch (effect.do) {
+      case "open":
+        this.lines.set(effect.number, new LittleLine(effect.number, effect.transport, this.browser.node, this.act));
+        break;
+      case "close":
+        this.lines.get(effect.number)?.close();
+        this.lines.delete(effect.number);
+        break;
+      case "send":
+        this.lines.get(effect.number)?.send(effect.frame);
+        break;
+      case "start":
+        this.timers.set(effect.timer, this.browser.now + effect.after);
+        break;
+      case "cancel":
+        this.timers.delete(effect.timer);
+        break;
+      case "listRooms":
+        this.act({ type: "roomsListed", rooms: [listed()] });
+        break;
+      case "keep":
+        this.keeping.push(effect.entry);
+        break;
+      case "drop":
+        this.dropping.push(effect);
+        break;
+      case "tell":
+        this.browser.tell(this, effect.word);
+        break;
+      case "readOutbox":
+        this.reading.push({ entries: this.browser.entries(), held: durable(this.state).map(({ id }) => id) });
+        break;
+      case "giveLead":
+        this.browser.leave(this);
+        this.browser.queue.push(this);
+        break;
+      case "copy":
+        this.browser.copies.set(effect.room, this);
+        break;
+      default:
+        break;
+    }
+  }
+}
+
+export class LittleBrowser {
+  now = START;
+  orders = 0;
+  readonly stored = new Map<number, Entry>();
+  /** The lock's holder, then those who wait for it. */
+  readonly queue: LittleWindow[] = [];
+  readonly windows: LittleWindow[] = [];
+  /** Copies that are to be written, by room, and those that were. */
+  readonly copies = new Map<string, LittleWindow>();
+  private readonly written = new Map<string, Copy>();
+  private opened = 0;
+
+  constructor(
+    readonly node: LittleNode,
+    readonly random: () => number,
+  ) {}
+
+  /** A window in this place; what was there before is gone as by a crash. */
+  open(place: number): void {
+    const before = this.windows[place];
+    if (before !== undefined) {
+      for (const line of before.lines.values()) line.close();
+      this.leave(before);
+    }
+    const window = new LittleWindow(`w${++this.opened}`, this);
+    this.windows[place] = window;
+    window.act({ type: "started", entries: this.entries(), copies: [...this.written.values()] });
+    window.act({ type: "roomOpened", room: "python" });
+    this.tell(window, { say: "hello" });
+    this.queue.push(window);
+  }
+
+  leave(window: LittleWindow): void {
+    window.taking = null;
+    const at = this.queue.indexOf(window);
+    if (at >= 0) this.queue.splice(at, 1);
+  }
+
+  tell(from: LittleWindow, word: Word): void {
+    for (const window of this.windows) if (window !== from) window.inbox.push(word);
+  }
+
+  /** The lock's holder reads what is durable, and some time later knows it. */
+  lead(): void {
+    const [first] = this.queue;
+    if (first === undefined || first.state.leading) return;
+    if (first.taking === null) {
+      first.taking = { entries: this.entries(), held: durable(first.state).map(({ id }) => id) };
+      return;
+    }
+    first.act({ type: "leadTaken", ...first.taking });
+    first.taking = null;
+  }
+
+  writeCopies(): void {
+    for (const [room, window] of this.copies) {
+      const copy = this.windows.includes(window) ? copyOf(window.state, room) : null;
+      if (copy !== null) this.written.set(room, copy);
+    }
+    this.copies.clear();
+  }
+
+  entries(): readonly Entry[] {
+    return [...this.stored].sort(([a], [b]) => a - b).map(([, entry]) => entry);
+  }
+}
+
+function fresh(): State {
+  return initialState({ user: ME, name: "Amina" }, { text: "t", expiresAt: START + 10 ** 9 });
+}
