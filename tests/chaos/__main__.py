@@ -17,6 +17,7 @@ from tests.chaos.cluster import Cluster, member_names
 from tests.chaos.network import Network
 from tests.chaos.plan import Means
 from tests.chaos.run import Plan, Run, run
+from tests.chaos.scenarios import SCENARIOS, Scenario
 from tests.chaos.servers import Site
 
 _WORKERS: Final = 2
@@ -27,13 +28,15 @@ def main() -> int:
     seed = random.SystemRandom().randrange(1_000_000) if arguments.seed is None else arguments.seed
     means = _means(loopback=arguments.loopback)
     given = Plan(seed, arguments.seconds, means, rooms=arguments.rooms, people=arguments.people, pace_s=arguments.pace)
-    print(f"chaos: seed {seed}, {given.seconds:g} s; repeat with --seed {seed} --seconds {given.seconds:g}", flush=True)
+    scenario = SCENARIOS[arguments.scenario] if arguments.scenario else None
+    what = f"--scenario {arguments.scenario}" if scenario else f"--seconds {given.seconds:g}"
+    print(f"chaos: repeat with --seed {seed} {what}", flush=True)
     directory = arguments.out.with_suffix("").absolute()
     if not means.networked:
-        done = asyncio.run(_run(given, directory, arguments.nodes, None))
+        done = asyncio.run(_run(given, directory, arguments.nodes, None, scenario))
     else:
         with Network(member_names(arguments.nodes, _WORKERS), f"chaos{os.getpid()}") as network:
-            done = asyncio.run(_run(given, directory, arguments.nodes, network))
+            done = asyncio.run(_run(given, directory, arguments.nodes, network, scenario))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_bytes(msgspec.json.format(msgspec.json.encode(done.outcome)) + b"\n")
     _keep(done, directory)
@@ -67,7 +70,7 @@ def _keep(done: Run, directory: Path) -> None:
     (directory / "faults.txt").write_text("\n".join(lines), "utf-8")
 
 
-async def _run(given: Plan, directory: Path, nodes: int, network: Network | None) -> Run:
+async def _run(given: Plan, directory: Path, nodes: int, network: Network | None, scenario: Scenario | None) -> Run:
     shutil.rmtree(directory, ignore_errors=True)
     began = time.monotonic()
 
@@ -82,15 +85,17 @@ async def _run(given: Plan, directory: Path, nodes: int, network: Network | None
         site=site,
         disks=given.means.disks,
         clocks=given.means.clocks,
+        settings=scenario.settings if scenario else None,
     ) as cluster:
         say("the cluster is up")
-        return await run(given, cluster, network, say)
+        return await run(given, cluster, network, say, scenario.play if scenario else None)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="repeats a run's faults; random by default")
     parser.add_argument("--seconds", type=float, default=120.0, help="how long faults happen")
+    parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="instead of random faults")
     parser.add_argument("--rooms", type=int, default=20)
     parser.add_argument("--people", type=int, default=10, help="in each room")
     parser.add_argument("--pace", type=float, default=0.2, help="seconds between two commands of one person")

@@ -147,9 +147,15 @@ class Cluster:
     async def step_down(self, partition: int) -> None:
         await self.ask_streams(f"LEADER.STEPDOWN.{stream_name(partition)}")
 
-    async def ask_streams(self, operation: str) -> dict:
+    async def ask_streams(self, operation: str, payload: bytes = b"") -> dict:
+        return await self._ask(f"STREAM.{operation}", payload)
+
+    async def ask_consumer(self, operation: str) -> dict:
+        return await self._ask(f"CONSUMER.{operation}", b"")
+
+    async def _ask(self, operation: str, payload: bytes) -> dict:
         try:
-            answer = await self._client.request(f"$JS.API.STREAM.{operation}", b"", timeout=2.0)
+            answer = await self._client.request(f"$JS.API.{operation}", payload, timeout=2.0)
         except AWAY:
             return {}
         return msgspec.json.decode(answer.data, type=dict)

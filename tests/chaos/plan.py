@@ -48,6 +48,8 @@ class Kind(enum.StrEnum):
     DISK_FULL = "disk_full"
     CLOCK = "clock"
     """Its time of day jumps, and later jumps back."""
+    RESTORE = "restore"
+    """All of the kind go back to a backup; no plan has that, scenarios do."""
     DAMAGE = "damage"
     """It is killed, one of its message blocks is damaged, it is started again."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,8 +44,17 @@ class Run:
     faults: tuple[Done, ...]
 
 
-async def run(given: Plan, cluster: Cluster, network: Network | None, say: Callable[[str], None]) -> Run:
-    """``cluster`` runs, on ``network`` or (without one) on loopback; afterwards it is as the last fault left it."""
+async def run(
+    given: Plan,
+    cluster: Cluster,
+    network: Network | None,
+    say: Callable[[str], None],
+    play: Callable[[Breaker], Awaitable[None]] | None = None,
+) -> Run:
+    """``cluster`` runs, on ``network`` or (without one) on loopback; afterwards it is as the last fault left it.
+
+    ``play`` takes the place of the plan.
+    """
     planted = plant_all()
     say(f"the checker found {sum(planted.values())} of {len(planted)} planted: {', '.join(planted)}")
     faults = plan(given.seed, given.seconds, given.means, nodes=len(cluster.nodes), workers=len(cluster.workers))
@@ -59,7 +68,7 @@ async def run(given: Plan, cluster: Cluster, network: Network | None, say: Calla
         began = time.monotonic()
         telling = asyncio.create_task(_tell(people, say), name="tell")
         try:
-            await breaker.run(faults)
+            await (breaker.run(faults) if play is None else play(breaker))
             healed_at = max((done.healed_at for done in breaker.done), default=time.monotonic())
             took_s = time.monotonic() - began
             say(f"{len(breaker.done)} faults healed; waiting until everybody has everything")
