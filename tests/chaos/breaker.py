@@ -21,7 +21,8 @@ _RATE_KBIT: Final = (300.0, 4000.0)
 _JUMP_S: Final = (5.0, 900.0)
 _STEPS_APART_S: Final = 0.3
 _SOUND_WITHIN_S: Final = 20.0
-_ALONE_S: Final = 5.0
+_CALM_WITHIN_S: Final = 60.0
+_ALONE_S: Final = 3.0
 """Nothing is broken for so long before a death is timed."""
 
 
@@ -44,7 +45,11 @@ class Breaker:
     network: Network | None = None
     seed: int = 0
     say: Callable[[str], None] = print
+    calm: Callable[[], bool] = lambda: True
+    """Whether people wait for nothing that piled up."""
     done: list[Done] = field(default_factory=list)
+    caught_up_s: list[float] = field(default_factory=list)
+    """After each storm: until people waited for nothing that piled up."""
 
     def __post_init__(self) -> None:
         self._chance = random.Random(self.seed)
@@ -57,14 +62,22 @@ class Breaker:
         under_way: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             for fault in faults:
-                if fault.timed and under_way:
-                    await asyncio.wait(under_way)
-                    alone_at = time.monotonic() + _ALONE_S
-                    began = max(began, alone_at - fault.after_s)
+                if fault.timed and self.done:
+                    if under_way:
+                        await asyncio.wait(under_way)
+                    await self._until_calm()
+                    began = max(began, time.monotonic() + _ALONE_S - fault.after_s)
                 await asyncio.sleep(max(0.0, began + fault.after_s - time.monotonic()))
                 task = group.create_task(self._do(fault))
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)
+
+    async def _until_calm(self) -> None:
+        """A death is timed where it finds a cluster that works, not one that catches up."""
+        healed_at = time.monotonic()
+        while not self.calm() and time.monotonic() < healed_at + _CALM_WITHIN_S:
+            await asyncio.sleep(0.5)
+        self.caught_up_s.append(round(time.monotonic() - healed_at, 1))
 
     async def _do(self, fault: Fault) -> None:
         targets = [fault.target, Target.MONGO] if fault.kind is Kind.HALVES else [fault.target]

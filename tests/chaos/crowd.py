@@ -19,7 +19,7 @@ from tests.chaos.talkers import TIMING, Talker
 from tests.oracle import Acked, HistoryRead, Invoked, Record, Witness, judge
 
 _SEATED_AT_ONCE: Final = 16
-_SAID_EVERY_S: Final = 5.0
+_SAID_EVERY_S: Final = 1.0
 _SHOWN: Final = 40
 _NEVER_S: Final = 9999.0
 
@@ -80,7 +80,8 @@ async def _seated(crowd: Crowd, journals: Mapping[str, Journal], stack: AsyncExi
 async def _count(talkers: Sequence[Talker]) -> None:
     while True:
         await asyncio.sleep(_SAID_EVERY_S)
-        _say(Talking(sum(talker.acked for talker in talkers)))
+        acked = sum(talker.acked for talker in talkers)
+        _say(Talking(acked, sum(talker.waiting for talker in talkers)))
 
 
 async def _hushed(talkers: Sequence[Talker], journals: Mapping[str, Journal], within_s: float) -> list[str]:

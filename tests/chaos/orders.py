@@ -61,9 +61,10 @@ class Ready(Struct, frozen=True, tag="ready"):
 
 
 class Talking(Struct, frozen=True, tag="talking"):
-    """So many commands are acked so far; said every few seconds."""
+    """So many commands are acked so far, and so many wait for their outcome; said every second."""
 
     acked: int
+    waiting: int
 
 
 class Hushed(Struct, frozen=True, tag="hushed"):

@@ -30,12 +30,17 @@ class People:
         self._site = site
         self._environment = environment
         self._processes: list[Process] = []
-        self._counts: dict[int, int] = {}
+        self._counts: dict[int, Talking] = {}
 
     @property
     def acked(self) -> int:
         """Commands acked so far, as crowds said a moment ago."""
-        return sum(self._counts.values())
+        return sum(count.acked for count in self._counts.values())
+
+    @property
+    def waiting(self) -> int:
+        """Commands without an outcome, as of a moment ago."""
+        return sum(count.waiting for count in self._counts.values())
 
     async def __aenter__(self) -> Self:
         try:
@@ -96,7 +101,7 @@ class People:
             if isinstance(reply, Judged):
                 heard(reply)
             elif isinstance(reply, Talking):
-                self._counts[process.pid] = reply.acked
+                self._counts[process.pid] = reply
         raise CrowdEnded(f"a crowd ended with exit code {await process.wait()}")
 
     async def _kill(self) -> None:

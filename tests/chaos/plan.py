@@ -168,18 +168,20 @@ _LASTS_S: Final = {
     Kind.DAMAGE: (0.0, 2.0),
     Kind.UNACKED: (1.0, 3.0),
     Kind.DISK_FULL: (2.0, 6.0),
-    Kind.HALF_OPEN: (3.0, 12.0),
+    Kind.HALF_OPEN: (2.0, 8.0),
 }
-_ELSE_S: Final = (1.0, 12.0)
-_LONG_PAUSE: Final = 0.1
+_ELSE_S: Final = (1.0, 8.0)
+_LONG_PAUSE: Final = 0.07
 """Share of pauses that last as long as anybody waits for anything: up to 30 s, past every lease."""
 _PEOPLE_S: Final = (1.0, 6.0)
 _PAUSE_MAX_S: Final = 30.0
 
 _QUIET_S: Final = 12.0
-"""Around the death of a leader that is timed: nothing else happens."""
-_STORM_S: Final = 60.0
-_APART_S: Final = (0.3, 1.6)
+"""After the death of a leader that is timed: nothing else happens."""
+_CALM_S: Final = 18.0
+"""After a storm: what piled up is worked off."""
+_STORM_S: Final = 24.0
+_APART_S: Final = (0.2, 1.2)
 _RECOVERS_S: Final = {Target.NATS: 2.0, Target.MONGO: 2.0}
 
 
@@ -200,7 +202,7 @@ def plan(seed: int, seconds: float, means: Means, *, nodes: int = 4, workers: in
         now += _QUIET_S
         storm = _storm(chance, now, min(seconds, now + _STORM_S), counts, means)
         faults += storm
-        now = max([now, *(fault.after_s + fault.lasts_s for fault in storm)]) + _QUIET_S
+        now = max([now, *(fault.after_s + fault.lasts_s for fault in storm)]) + _CALM_S
     return faults
 
 

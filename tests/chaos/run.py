@@ -18,6 +18,8 @@ from tests.oracle.planted import plant_all
 
 _CROWDS: Final = 2
 _HUSHED_WITHIN_S: Final = 240.0
+_CALM_SHARE: Final = 0.15
+"""People whom nothing holds up wait for no more than this share of what they may have under way."""
 _CALM_ROOMS: Final = 5
 """One room of so many is calm: there people use all ways alike."""
 _CALM: Final = 6.0
@@ -64,6 +66,8 @@ async def run(
     judged: list[Judged] = []
     async with People(crowds, site, cluster.plain_environment) as people:
         say(f"{given.rooms * given.people} people in {given.rooms} rooms; {len(faults)} faults are planned")
+        few = given.rooms * given.people * given.under_way * _CALM_SHARE
+        breaker.calm = lambda: people.waiting <= few
         people.talk()
         began = time.monotonic()
         telling = asyncio.create_task(_tell(people, say), name="tell")
@@ -71,6 +75,7 @@ async def run(
             await (breaker.run(faults) if play is None else play(breaker))
             healed_at = max((done.healed_at for done in breaker.done), default=time.monotonic())
             took_s = time.monotonic() - began
+            say(f"caught up after storms in {breaker.caught_up_s} s")
             say(f"{len(breaker.done)} faults healed; waiting until everybody has everything")
             missing = await people.hush(_HUSHED_WITHIN_S)
         finally:
@@ -100,7 +105,7 @@ async def _tell(people: People, say: Callable[[str], None]) -> None:
     before = 0
     while True:
         await asyncio.sleep(30.0)
-        say(f"{people.acked} acked, {(people.acked - before) / 30:.0f}/s")
+        say(f"{people.acked} acked, {(people.acked - before) / 30:.0f}/s, {people.waiting} wait")
         before = people.acked
 
 

@@ -52,6 +52,11 @@ class Talker:
             await asyncio.gather(self._task, return_exceptions=True)
         await self.client.__aexit__(None, None, None)
 
+    @property
+    def waiting(self) -> int:
+        """Commands without an outcome."""
+        return len(self._under_way)
+
     def talk(self) -> None:
         self._task = asyncio.create_task(self._talk(), name=f"{self.client.name} talks")
 
