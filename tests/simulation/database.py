@@ -146,6 +146,9 @@ class Cursor:
         return self
 
     async def to_list(self, _count: int | None) -> list[Document]:
+        asked = self._collection.database.asked
+        if asked is not None:
+            asked(self._collection.name)
         await self._collection.database.reach()
         found = self._collection.matching(self._query)
         if self._reverse:
@@ -341,6 +344,8 @@ class Database:
         self.chance = chance
         self.away_until = -1.0
         self.unsure = 0
+        self.asked: Callable[[str], None] | None = None
+        """Told of which collection somebody reads several documents, from within the process that does."""
         self.expressions = Expressions(lambda: round((WALL_0 + clock.now) * 1000))
         self._collections: dict[str, Collection] = {}
 

@@ -4,6 +4,7 @@ Each mutation names the rule of ARCHITECTURE §2 or §3 that it breaks; :func:`a
 """
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,13 +21,16 @@ from chatnode.broker.acks import PubAck
 from chatnode.broker.direct import DirectReader
 from chatnode.broker.publish import Publisher
 from chatnode.history import folds, writer
+from chatnode.node import Node
 from chatnode.protocol.cursors import Cursor
+from chatnode.protocol.errors import ErrorCode
 from chatnode.protocol.frames import Position
 from chatnode.rooms.catchup import CatchUp
 from chatnode.rooms.chain import Verdict
 from chatnode.rooms.hub import Hub
 from chatnode.rooms.ports import Accepted, NotStored, Unknown, Watermark
 from chatnode.rooms.posting import Poster, Posting
+from chatnode.rooms.refusals import refusal
 from chatnode.rooms.room import Room
 from chatnode.session.lanes import Lanes
 from chatnode.transports import joining
@@ -72,22 +76,20 @@ def _no_look_up() -> Sequence[Patch]:
 def _only_database() -> Sequence[Patch]:
     original = Poster._look_up
 
+    class Blind:
+        """Answers for the stream's end, and shows nothing of what lies before it."""
+
+        def __init__(self, log: Any) -> None:
+            self.partition_of = log.partition_of
+            self.last = log.last
+
+        async def upto(self, *_args: object) -> list[object]:
+            return []
+
     async def look_up(self: Poster, author: Any, command: Any) -> int:
-        log = self._log
-
-        class Blind:
-            partition_of = staticmethod(log.partition_of)
-            last = staticmethod(log.last)
-
-            @staticmethod
-            async def upto(*_args: object) -> list[object]:
-                return []
-
-        self._log = Blind()  # type: ignore[assignment]
-        try:
-            return await original(self, author, command)
-        finally:
-            self._log = log
+        poster = copy.copy(self)
+        poster._log = Blind(self._log)  # type: ignore[assignment]
+        return await original(poster, author, command)
 
     return [(Poster, "_look_up", look_up)]
 
@@ -392,6 +394,44 @@ def _refused_as_lost() -> Sequence[Patch]:
     return [(Publisher, "_store_together", together)]
 
 
+def _control_is_not_asked() -> Sequence[Patch]:
+    async def hear(self: Node) -> None:
+        return None
+
+    return [(Node, "_hear_control", hear)]
+
+
+def _rights_before_look_up() -> Sequence[Patch]:
+    """As it was: who has no right any more is refused, whatever was stored before."""
+    original = Poster._post_one
+
+    async def post(self: Poster, author: Any, command: Any) -> None:
+        rights = await self._rights.load(command.room)
+        if rights is None or rights.role_of(author.user) is None:
+            raise refusal(ErrorCode.NOT_FOUND)
+        await original(self, author, command)
+
+    return [(Poster, "_post_one", post)]
+
+
+def _opening_rooms_keep_their_epoch() -> Sequence[Patch]:
+    """As it was: a room that is being opened when its epoch rises goes live in the old one."""
+    original = Hub._open
+
+    async def opened(self: Hub, name: str) -> Room:
+        epochs: dict[int, int] = {}
+        current = self._epoch_of
+
+        def first(partition: int) -> int:
+            return epochs.setdefault(partition, current(partition))
+
+        hub = copy.copy(self)
+        hub._epoch_of = first
+        return await original(hub, name)
+
+    return [(Hub, "_open", opened)]
+
+
 MUTATIONS: Final = (
     Mutation("no-look-up", "§2.2 a resend is looked up in commands and the tail", _no_look_up),
     Mutation("no-tail-in-look-up", "§2.2 the look-up covers the stream beyond the watermark", _only_database),
@@ -423,5 +463,8 @@ MUTATIONS: Final = (
     Mutation("recovered-empty", "§2.4 a cursor gets all that was missed", _client_drops_gaps),
     Mutation("replay-empty", "§3.6 nothing lies between page and subscription", _join_before_following),
     Mutation("delivery-after-removal", "§2.5 a removal ends open subscriptions", _delivery_after_removal),
+    Mutation("control-not-asked", "§2.5 a node asks what control holds before it says not found", _control_is_not_asked),
+    Mutation("rights-before-look-up", "§2.2 what is stored is told as stored", _rights_before_look_up),
+    Mutation("opening-keeps-epoch", "§1 a new epoch ends every room", _opening_rooms_keep_their_epoch),
     Mutation("no-check-before-publish", "§2.5 rights are checked right before the publish", _no_check_before_publish),
 )

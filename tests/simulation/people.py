@@ -191,10 +191,10 @@ class Person:
         self.machine.query(self.clock.now, query)
         self._work()
 
-    def drop(self) -> None:
-        """The connection breaks."""
+    def drop(self, unnoticed_s: float = 0.0) -> None:
+        """The connection breaks; the node learns of it within 2 s, or after ``unnoticed_s``."""
         if self.link is not None and self.link.open:
-            self.link.hang_up(self.chance.random() * 2.0)
+            self.link.hang_up(unnoticed_s or self.chance.random() * 2.0)
             self.closed(None, "")
 
     def go_offline(self, seconds: float) -> None:

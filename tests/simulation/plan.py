@@ -51,7 +51,7 @@ FAULTS: Final = (
     "kill_node", "kill_node",
     "pause_node", "pause_at_look_up",
     "drop", "drop", "drop",
-    "offline",
+    "offline", "half_open",
     "crash_client", "crash_client",
     "kill_worker", "pause_worker", "pause_worker",
     "mongo_away", "mongo_unsure",
@@ -99,7 +99,7 @@ def _scene(chance: random.Random, nodes: int, people: int, rooms: int) -> list[A
     def act(after: float, kind: str, who: int = 0, what: int = 0, seconds: float = 0.0) -> Action:
         return Action(round(at + after, 3), kind, who, what, round(seconds, 3))
 
-    match chance.choice(("copy", "copy", "copied edit", "stopped", "behind", "election", "epoch", "back", "purge", "lone")):
+    match chance.choice(("copy", "copy", "copied edit", "stopped", "behind", "election", "epoch", "back", "purge", "lone", "again")):
         case "copy":
             return [
                 act(0.0, "stall", node, seconds=draw(12.0, 25.0)),
@@ -121,11 +121,12 @@ def _scene(chance: random.Random, nodes: int, people: int, rooms: int) -> list[A
             ]
         case "stopped":
             return [
-                act(0.0, "lose_acks", what=3),
-                act(0.1, "burst", who, 20),
-                act(0.0, "stall", node, seconds=draw(2.0, 25.0)),
-                act(draw(4.0, 6.0), "pause_at_look_up", chance.randrange(nodes), seconds=draw(10.0, 40.0)),
-                act(draw(20.0, 30.0), "crash_client", other),
+                act(0.0, "full", seconds=draw(0.2, 0.5)),
+                act(0.05, "pause_at_look_up", node, seconds=draw(13.0, 20.0)),
+                act(0.1, "send", who),
+                act(draw(1.6, 3.0), "half_open", who, seconds=60.0),
+                act(draw(6.0, 12.0), "crash_client", other),
+                act(21.0, "look", other),
             ]
         case "behind":
             return [
@@ -165,6 +166,13 @@ def _scene(chance: random.Random, nodes: int, people: int, rooms: int) -> list[A
                 act(36.0, "send", other, chance.randrange(2)),
                 act(36.5, "send", who, chance.randrange(2)),
                 act(37.0, "look", other, chance.randrange(2)),
+            ]
+        case "again":
+            return [
+                act(0.0, "revoke", who),
+                act(draw(0.5, 3.0), "readmit", who),
+                act(3.5, "send", who),
+                act(4.0, "send", other),
             ]
         case "lone":
             return [
@@ -214,6 +222,8 @@ def _fault(chance: random.Random, name: str, nodes: int, people: int, rooms: int
             return Action(at, name, chance.randrange(nodes), seconds=round(draw(0.5, 5.0), 3))
         case "drop" | "crash_client" | "subscribe":
             return Action(at, name, chance.randrange(people), chance.randrange(rooms))
+        case "half_open":
+            return Action(at, name, chance.randrange(people), seconds=round(draw(5.0, 60.0), 3))
         case "offline":
             return Action(at, name, chance.randrange(people), seconds=round(draw(1.0, 30.0), 3))
         case "kill_worker":
