@@ -37,6 +37,8 @@ from chatnode.transports.websocket.protocol import socket_protocol
 logger = logging.getLogger(__name__)
 
 _RETRY_S: Final = 0.5
+_HEADER_S: Final = 9.5
+"""A peer that has not sent a whole request header is gone within 10 s."""
 
 
 class Signals:
@@ -204,4 +206,5 @@ def _limits(settings: Settings) -> SocketLimits:
         send_buffer_frames=settings.send_buffer_frames,
         node_buffer_bytes=settings.node_buffer_bytes,
         allowed_origins=frozenset(settings.allowed_origins),
+        header_timeout_s=_HEADER_S,
     )

@@ -49,6 +49,22 @@ def configuration_page() -> str:
     return _join("# Configuration", _GENERATED, _CONFIGURATION, table, _CONFIGURATION_NOTES)
 
 
+_PEERS: Final = """\
+## What a peer has to do in time
+
+A connection that does not keep to these is cut; a browser or `chatclient` never notices.
+
+| what | within |
+|---|---|
+| send a whole request header, from the TCP accept or the first byte of a later request on | 10 s |
+| send the body of a request, once its header is there | 60 s; answered after 5 s |
+| take what the kernel could not send of an HTTP answer (a page, a poll, a stream of events) | 30 s |
+| answer a WebSocket close | 2 s |
+
+What a thousand peers that keep to none of them cost the others, `python -m tests.integration.hostile --peers 1000`
+measures; a test does it with 200."""
+
+
 def limits_page() -> str:
     return _join(
         "# Limits",
@@ -70,6 +86,7 @@ def limits_page() -> str:
                 if spec.about.bound
             ],
         ),
+        _PEERS,
     )
 
 
