@@ -27,7 +27,16 @@ def main() -> int:
     arguments = _arguments()
     seed = random.SystemRandom().randrange(1_000_000) if arguments.seed is None else arguments.seed
     means = _means(loopback=arguments.loopback)
-    given = Plan(seed, arguments.seconds, means, rooms=arguments.rooms, people=arguments.people, pace_s=arguments.pace)
+    given = Plan(
+        seed,
+        arguments.seconds,
+        means,
+        rooms=arguments.rooms,
+        people=arguments.people,
+        pace_s=arguments.pace,
+        pairs=arguments.pairs,
+        pair_pace_s=arguments.pair_pace,
+    )
     scenario = SCENARIOS[arguments.scenario] if arguments.scenario else None
     what = f"--scenario {arguments.scenario}" if scenario else f"--seconds {given.seconds:g}"
     print(f"chaos: repeat with --seed {seed} {what}", flush=True)
@@ -99,6 +108,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rooms", type=int, default=20)
     parser.add_argument("--people", type=int, default=10, help="in each room")
     parser.add_argument("--pace", type=float, default=0.2, help="seconds between two commands of one person")
+    parser.add_argument("--pairs", type=int, default=20, help="more rooms, of two people who talk fast")
+    parser.add_argument("--pair-pace", type=float, default=0.05, help="seconds between two commands of one of them")
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--loopback", action="store_true", help="without links that can be cut; needs no root")
     parser.add_argument("--out", type=Path, default=Path("build/chaos.json"))

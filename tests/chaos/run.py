@@ -36,6 +36,9 @@ class Plan:
     """In each room."""
     pace_s: float = 0.2
     """Between two commands of one person, on average."""
+    pairs: int = 20
+    """Rooms of two people more, who talk much faster: most talk in a school is between two."""
+    pair_pace_s: float = 0.05
     under_way: int = 16
 
 
@@ -65,8 +68,9 @@ async def run(
     site = network.site(PEOPLE) if network is not None else Site()
     judged: list[Judged] = []
     async with People(crowds, site, cluster.plain_environment) as people:
-        say(f"{given.rooms * given.people} people in {given.rooms} rooms; {len(faults)} faults are planned")
-        few = given.rooms * given.people * given.under_way * _CALM_SHARE
+        everybody = given.rooms * given.people + 2 * given.pairs
+        say(f"{everybody} people in {given.rooms + given.pairs} rooms; {len(faults)} faults are planned")
+        few = everybody * given.under_way * _CALM_SHARE
         breaker.calm = lambda: people.waiting <= few
         people.talk()
         began = time.monotonic()
@@ -115,12 +119,19 @@ async def seated(given: Plan, cluster: Cluster) -> list[Crowd]:
     journals = cluster.directory / "journals"
     journals.mkdir(parents=True, exist_ok=True)
     rooms: list[SeatedRoom] = []
-    for number in range(given.rooms):
+    for number in range(given.rooms + given.pairs):
         name = f"chaos-{given.seed}-{number}"
-        users = [f"user-{number}-{person}" for person in range(given.people)]
+        pair = number >= given.rooms
+        users = [f"user-{number}-{person}" for person in range(2 if pair else given.people)]
         await cluster.make_room(name, [*users, *readers])
         seats = tuple(
-            Seat(user, cluster.token(user), way(number, person), number + person, pace_s(given, number, person))
+            Seat(
+                user,
+                cluster.token(user),
+                ("websocket",) if pair else way(number, person),
+                number + person,
+                given.pair_pace_s if pair else pace_s(given, number, person),
+            )
             for person, user in enumerate(users)
         )
         rooms.append(SeatedRoom(name, str(journals / f"{name}.log"), seats))
