@@ -33,7 +33,7 @@ _SILENCE_S: Final = 5.0
 """Without a message or heartbeat for so long a pull is taken for lost."""
 _LINGER_S: Final = 0.003
 """How long a batch that is not full waits for more."""
-_APART_S: Final = 0.2
+_APART_S: Final = 0.5
 """At least between two batches that are not full: each costs MongoDB several majority writes, however small it is. Who
 reads history reads the tail of the stream with it, and does not see the wait."""
 _BATCH_BYTES: Final = 8 * 1024 * 1024
