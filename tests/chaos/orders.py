@@ -33,7 +33,7 @@ class Crowd(Struct, frozen=True):
     readers: tuple[str, ...]
     """For each node the token of somebody who is in every room, and reads through that node afterwards."""
     under_way: int
-    """Commands of one person that may wait for their outcome at once."""
+    """Commands that one person gives at once, at most; the next ones follow when all have their outcome."""
 
 
 class Talk(Struct, frozen=True, tag="talk"):

@@ -18,7 +18,7 @@ from tests.oracle.planted import plant_all
 
 _CROWDS: Final = 2
 _HUSHED_WITHIN_S: Final = 240.0
-_CALM_SHARE: Final = 0.15
+_CALM_SHARE: Final = 0.2
 """People whom nothing holds up wait for no more than this share of what they may have under way."""
 _CALM_ROOMS: Final = 5
 """One room of so many is calm: there people use all ways alike."""
@@ -35,7 +35,7 @@ class Plan:
     people: int = 10
     """In each room."""
     pace_s: float = 0.2
-    """Between two commands of one person, on average."""
+    """Between two commands of one person, on average, while their acks take less than a second."""
     pairs: int = 20
     """Rooms of two people more, who talk much faster: most talk in a school is between two."""
     pair_pace_s: float = 0.05

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Self
@@ -15,8 +16,9 @@ from tests.oracle import Witness
 TIMING = Timing(reply_s=4.0, ping_s=4.0)
 _ROOM_KNOWN_S = 60.0
 _PLACES = 30
-_BURST_MAX = 16
-"""Commands that one person gives at once: what people who paste, and programs, do."""
+_SLOW_S = 1.0
+"""Whose commands take longer gives them less often: what is measured is a cluster that works, not one that is full."""
+_SLOWER_MAX = 6.0
 
 
 class Talker:
@@ -32,9 +34,11 @@ class Talker:
         self.acked = 0
         self._chance = random.Random(seed)
         self._pace_s = seat.pace_s
-        self._under_way_max = under_way
+        self._burst_max = under_way
+        self._slower = 1.0
+        self.waiting = 0
+        """Commands without an outcome."""
         self._enough = asyncio.Event()
-        self._under_way: set[asyncio.Task[None]] = set()
         self._places: deque[Position] = deque(maxlen=_PLACES)
         self._task: asyncio.Task[None] | None = None
         self._number = 0
@@ -52,11 +56,6 @@ class Talker:
             await asyncio.gather(self._task, return_exceptions=True)
         await self.client.__aexit__(None, None, None)
 
-    @property
-    def waiting(self) -> int:
-        """Commands without an outcome."""
-        return len(self._under_way)
-
     def talk(self) -> None:
         self._task = asyncio.create_task(self._talk(), name=f"{self.client.name} talks")
 
@@ -70,14 +69,19 @@ class Talker:
     async def _talk(self) -> None:
         async with asyncio.TaskGroup() as group:
             while not self._enough.is_set():
-                count = self._chance.randint(1, _BURST_MAX)
-                for _ in range(count):
-                    task = group.create_task(self._do_something())
-                    self._under_way.add(task)
-                    task.add_done_callback(self._under_way.discard)
-                    if len(self._under_way) >= self._under_way_max:
-                        await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-                await self._pause(self._pace_s * count * self._chance.uniform(0.5, 1.5))
+                count = self._chance.randint(1, self._burst_max)
+                began = time.monotonic()
+                under_way = [group.create_task(self._do_something()) for _ in range(count)]
+                self.waiting = count
+                for task in under_way:
+                    task.add_done_callback(self._one_less)
+                await asyncio.wait(under_way)
+                slow = time.monotonic() - began > _SLOW_S
+                self._slower = min(_SLOWER_MAX, self._slower * 1.5) if slow else max(1.0, self._slower * 0.85)
+                await self._pause(self._pace_s * count * self._slower * self._chance.uniform(0.5, 1.5))
+
+    def _one_less(self, _task: asyncio.Task[None]) -> None:
+        self.waiting -= 1
 
     async def _pause(self, seconds: float) -> None:
         try:
