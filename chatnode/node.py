@@ -17,8 +17,9 @@ from chatnode.broker.gossip import GossipLink
 from chatnode.broker.live import CoreLiveFeed
 from chatnode.broker.publish import Publisher
 from chatnode.broker.room_log import StreamRoomLog
-from chatnode.broker.subjects import CONTROL_STREAM
+from chatnode.broker.subjects import CONTROL_STREAM, PARTITIONS, stream_name
 from chatnode.history.client import Mongo
+from chatnode.history.progress import Ledger
 from chatnode.history.reader import MongoHistory
 from chatnode.history.receipts import MongoReceipts
 from chatnode.history.rights import MongoRights
@@ -94,6 +95,7 @@ class Node:
         self.reader = DirectReader(client)
         outage = self._outage = HistoryOutage()
         self.history = WatchedHistory(MongoHistory(mongo.database, sealer), outage)
+        self._ledger = Ledger(mongo.database)
         self._rights_reader = MongoRights(mongo.database)
         self.rights = Rights(self._rights_reader)
         self.epochs = Epochs(self.reader, self._epoch_raised)
@@ -245,6 +247,9 @@ class Node:
         await self.epochs.refresh()
         if not self.epochs.known:
             raise Unavailable("the streams do not exist yet; is a worker running?")
+        for partition in range(PARTITIONS):
+            # A worker gives an epoch out in MongoDB first, then tells it, and writes it to the stream last.
+            self.epochs.raise_to(partition, await self._ledger.epoch(stream_name(partition)))
         await self.feed.start()
         self.publisher.start()
         self.hub.start()

@@ -103,9 +103,13 @@ def lost_messages(error: Exception) -> bool:
 
 
 async def watch_elections(client: Client, elected: Callable[[], None]) -> None:
-    """Calls ``elected`` when a stream gets a new leader: what was applied in between may not have been republished."""
+    """Calls ``elected`` when a stream gets a new leader: what was applied in between may not have been republished.
+    :class:`Unavailable` where NATS is away."""
 
     async def on_advisory(_message: Msg) -> None:
         elected()
 
-    await client.subscribe("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*", cb=on_advisory)
+    try:
+        await client.subscribe("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*", cb=on_advisory)
+    except AWAY as error:
+        raise Unavailable(f"following elections: NATS is away ({type(error).__name__})") from error

@@ -92,13 +92,20 @@ class DirectReader:
         self._subscription: Subscription | None = None
 
     async def start(self) -> None:
-        self._subscription = await self._client.subscribe(f"{self._inbox}.*", cb=self._collect)
+        """:class:`Unavailable` where NATS is away."""
+        try:
+            self._subscription = await self._client.subscribe(f"{self._inbox}.*", cb=self._collect)
+        except AWAY as error:
+            raise Unavailable(f"reading streams: NATS is away ({type(error).__name__})") from error
 
     async def stop(self) -> None:
         """After the connection itself is closed this does nothing."""
-        if self._subscription is not None and not self._client.is_closed:
-            await self._subscription.unsubscribe()
-        self._subscription = None
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None and not self._client.is_closed:
+            try:
+                await subscription.unsubscribe()
+            except AWAY:
+                return
 
     async def state(self, stream: str) -> StreamState:
         """As the leader sees it; :class:`StreamMissing` where there is none."""

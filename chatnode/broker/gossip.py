@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from chatnode.broker.connection import AWAY
+from chatnode.rooms.ports import Unavailable
 from chatnode.rooms.presence import Gossip, decode_gossip, encode_gossip
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,8 @@ class GossipLink:
         self._client = client
 
     async def listen(self, hear: Callable[[Gossip], Gossip | None]) -> None:
-        """Calls ``hear`` for each message and sends what it returns. Ends with the connection."""
+        """Calls ``hear`` for each message and sends what it returns. Ends with the connection. :class:`Unavailable`
+        where NATS is away."""
 
         async def on_message(message: Msg) -> None:
             try:
@@ -33,7 +35,10 @@ class GossipLink:
             if answer is not None:
                 await self.tell(answer)
 
-        await self._client.subscribe(PRESENCE_SUBJECT, cb=on_message)
+        try:
+            await self._client.subscribe(PRESENCE_SUBJECT, cb=on_message)
+        except AWAY as error:
+            raise Unavailable(f"following presence: NATS is away ({type(error).__name__})") from error
 
     async def tell(self, message: Gossip) -> None:
         """Lost when NATS is away; the next beat shows the others that they missed something."""

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pymongo import MongoClient
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from chatnode.broker.subjects import partition_of, stream_name
 from chatnode.local.cluster import LocalCluster
 from chatnode.protocol.errors import CloseCode
 from chatnode.protocol.frames import History, Position, Read, Send, Subscribe
@@ -181,3 +183,17 @@ async def test_a_page_holds_everything_that_was_acknowledged_before_it_was_asked
         messages = page["messages"]
         assert isinstance(messages, list)
         assert messages[-1]["seq"] >= int(str(acked["seq"]))
+
+
+async def test_a_node_that_starts_while_an_epoch_rises_begins_in_the_new_one(cluster: LocalCluster) -> None:
+    """Between its being given out in MongoDB and its being written to the stream, where a worker was killed."""
+    await cluster.servers["worker"].kill()
+    stream = stream_name(partition_of("algebra"))
+    with MongoClient[dict[str, object]](cluster.servers["mongod"].uri) as client:  # type: ignore[attr-defined]
+        client["chat"]["epochs"].update_one({"_id": stream}, {"$set": {"epoch": 7}}, upsert=True)
+    await cluster.kill_node(0)
+    await cluster.start_node(0)
+    ada = await enter(cluster, 0, "ada")
+    acked = await ada.ask(say("in the new one"))
+    assert (acked["type"], acked["epoch"]) == ("ack", 7)
+    await ada.socket.close()
