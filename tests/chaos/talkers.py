@@ -14,6 +14,9 @@ from tests.chaos.orders import Seat
 from tests.oracle import Witness
 
 TIMING = Timing(reply_s=4.0, ping_s=4.0)
+_TIMING_BY_POST = Timing(reply_s=12.0, ping_s=4.0)
+"""A node answers a request when all of its commands are answered, or after 8 s: who waits for less never hears of those
+that were."""
 _ROOM_KNOWN_S = 60.0
 _PLACES = 30
 _SLOW_S = 1.0
@@ -28,8 +31,9 @@ class Talker:
         turn = seat.node % len(urls)
         turned = [*urls[turn:], *urls[:turn]]
         self.room = room
+        timing = TIMING if seat.transports == ("websocket",) else _TIMING_BY_POST
         self.client = Witness(
-            journal, seat.user, turned, seat.token, timing=TIMING, timeout=240.0, transports=seat.transports
+            journal, seat.user, turned, seat.token, timing=timing, timeout=240.0, transports=seat.transports
         )
         self.acked = 0
         self._chance = random.Random(seed)
