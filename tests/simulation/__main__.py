@@ -1,6 +1,7 @@
 """``python -m tests.simulation``: histories by seeds, one history in words, mutations, the ledger."""
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ from tests.simulation.world import run_plan
 
 def main() -> int:
     arguments = _arguments()
+    logging.disable(logging.CRITICAL)
     if arguments.seed is not None:
         return _one(draw_plan(arguments.seed), arguments)
     if arguments.plan is not None:

@@ -263,7 +263,7 @@ def _old_events_count() -> Sequence[Patch]:
     def judge_in_client(self: Following, event: Any) -> Seen:
         last, self._last = self._last, None
         try:
-            return _JUDGE(self, event)
+            return _judge_without_seen(self, event)
         finally:
             self._last = last
 
@@ -398,7 +398,7 @@ def _control_is_not_asked() -> Sequence[Patch]:
     async def hear(self: Node) -> None:
         return None
 
-    return [(Node, "_hear_control", hear)]
+    return [(Node, "hear_control", hear)]
 
 
 def _rights_before_look_up() -> Sequence[Patch]:

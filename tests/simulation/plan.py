@@ -137,9 +137,9 @@ def _scene(chance: random.Random, nodes: int, people: int, rooms: int) -> list[A
             ]
         case "election":
             return [
-                act(0.0, "elect", seconds=draw(0.05, 0.5)),
-                act(draw(-0.01, 0.05), "burst", who, 20),
-                act(draw(0.0, 0.3), "send", other),
+                act(2.5, "elect", seconds=draw(0.05, 0.5)),
+                act(draw(2.49, 2.55), "burst", who, 20),
+                act(draw(2.5, 2.8), "send", other),
             ]
         case "epoch":
             return [

@@ -66,6 +66,8 @@ class _Head(Struct):
 _HEADS: Final = msgspec.json.Decoder(_Head)
 _HEARD: Final = frozenset({*COMMANDS, "revoke", "readmit", "drop", "half_open", "offline", "crash_client", "subscribe", "lose_acks"})
 """Actions that leave control heard."""
+_UNTIL_RAISED: Final = frozenset({Rule.STALE, Rule.WRONG_FOLD, Rule.GAP, Rule.RESURRECTED})
+"""What a stream that went back breaks until its epoch is raised (docs/simulation.md)."""
 
 
 @dataclass
@@ -597,7 +599,7 @@ class World:
     def counts(self, problem: Problem, astray: set[str]) -> bool:
         """Whether a problem breaks a promise; what does not is a known limit (docs/simulation.md)."""
         went_back = any(stream.went_back_in is not None for stream in self.nats.streams.values())
-        if went_back and problem.rule in (Rule.STALE, Rule.WRONG_FOLD, Rule.GAP):
+        if went_back and problem.rule in _UNTIL_RAISED:
             return False
         if astray and (problem.rule is Rule.WRONG_FOLD or astray & set(_WORD.findall(problem.what))):
             return False
