@@ -13,7 +13,7 @@ from tests.chaos.journal import Journal
 from tests.chaos.orders import Seat
 from tests.oracle import Witness
 
-TIMING = Timing(reply_s=4.0, ping_s=4.0)
+TIMING = Timing(reply_s=10.0, ping_s=5.0)
 _TIMING_BY_POST = Timing(reply_s=12.0, ping_s=4.0)
 """A node answers a request when all of its commands are answered, or after 8 s: who waits for less never hears of those
 that were."""

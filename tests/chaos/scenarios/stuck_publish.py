@@ -1,6 +1,6 @@
 """Publishes that wait in a paused nats-server come out after the duplicate window, when they were sent again elsewhere.
 
-JetStream then stores a second copy: with a window of 3 s, as here, or 2 min, as in production. It has to be void.
+JetStream then stores a second copy: with a window of 1 s, as here, or 2 min, as in production. It has to be void.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.plan import Fault, Kind, Target
 from tests.chaos.scenarios.steps import DidNotHappen
 
-_WINDOW_NS: Final = 3 * 10**9
-_PAUSED_S: Final = 8.0
-_PAUSES: Final = 9
+_WINDOW_NS: Final = 10**9
+_PAUSED_S: Final = 13.0
+_PAUSES: Final = 6
 _COPY: Final = "is a copy of command"
 """What a worker says of each."""
 
