@@ -172,7 +172,7 @@ class Poster:
 
     def post(self, author: Author, command: StoredCommand) -> None:
         """Store a command and answer it, now or later. Synchronous: the order of calls is the order of storing."""
-        if not author.lanes.passes(command.room, command.id, self.monotonic()):
+        if not author.lanes.admit(command.room, command.id, self.monotonic()):
             self._refuse(author, command, refusals.out_of_order())
             return
         queue = author.queues.get(command.room)

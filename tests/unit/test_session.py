@@ -238,6 +238,84 @@ def test_after_a_failure_only_the_failed_command_passes_until_it_is_settled() ->
     assert lanes.passes("r", "2", 1.0)
 
 
+def test_what_came_before_a_command_that_failed_is_not_held_up_by_it() -> None:
+    made = ready(rate_per_s=1.0, burst=2)
+    lanes = made.lanes_made()
+    for command in ("1", "2"):
+        made.receive(encode_frame(Send(id=command, room="r", text="x")), 0.0)
+        assert lanes.admit("r", command, 0.0)
+    error_of(made.receive(encode_frame(Send(id="3", room="r", text="x")), 0.0))
+    assert [lanes.passes("r", command, 0.0) for command in ("1", "2", "3", "4")] == [True, True, True, False]
+    lanes.failed("r", "1", 0.0)
+    assert [lanes.passes("r", command, 0.0) for command in ("1", "2", "3", "4")] == [True, False, False, False]
+
+
+class Talk:
+    """A client, the wire and a node that works commands off in the order in which they came."""
+
+    def __init__(self, count: int) -> None:
+        self.lanes = Lanes()
+        self.left = list(range(count))
+        """What has no ack, as far as the client knows."""
+        self.following = 0
+        """What is sent next is the first from here on: a refusal sets it back to what was refused."""
+        self.wire: list[int] = []
+        self.queue: list[int] = []
+        self.answers: list[tuple[int, bool]] = []
+        self.stored: list[int] = []
+
+    def moves(self) -> list[str]:
+        sendable = any(command >= self.following for command in self.left)
+        able = {"send": sendable, "take": self.wire, "store": self.queue, "hear": self.answers}
+        return [move for move, there in able.items() if there]
+
+    def move(self, name: str, *, fails: bool) -> None:
+        if name == "send":
+            command = min(command for command in self.left if command >= self.following)
+            self.wire.append(command)
+            self.following = command + 1
+        elif name == "take":
+            command = self.wire.pop(0)
+            if fails or not self.lanes.admit("r", str(command), 0.0):
+                self.refuse(command)
+            else:
+                self.queue.append(command)
+        elif name == "store":
+            self.store(self.queue.pop(0), fails=fails)
+        else:
+            command, kept = self.answers.pop(0)
+            if kept:
+                self.left = [each for each in self.left if each != command]
+            else:
+                self.following = min(self.following, command)
+
+    def store(self, command: int, *, fails: bool) -> None:
+        if fails or not self.lanes.passes("r", str(command), 0.0):
+            self.refuse(command)
+            return
+        if command not in self.stored:
+            self.stored.append(command)
+        self.lanes.settled("r", str(command))
+        self.answers.append((command, True))
+
+    def refuse(self, command: int) -> None:
+        self.lanes.failed("r", str(command), 0.0)
+        self.answers.append((command, False))
+
+
+@given(st.integers(1, 5), st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=60))
+def test_whatever_is_refused_when_a_senders_commands_are_stored_in_the_order_in_which_they_were_sent(
+    count: int, steps: list[tuple[int, bool]]
+) -> None:
+    talk = Talk(count)
+    for choice, fails in [*steps, *[(0, False)] * 200]:
+        moves = talk.moves()
+        if not moves:
+            break
+        talk.move(moves[-1 - choice % len(moves)], fails=fails)
+    assert talk.stored == list(range(count))
+
+
 def test_a_command_that_was_given_up_blocks_its_lane_for_a_while_only() -> None:
     lanes = Lanes()
     lanes.failed("r", "1", 0.0)
