@@ -66,7 +66,10 @@ def _mutations(limit: int) -> int:
         with applied(mutation):
             seed, rules = _until_seen(limit)
         missed += seed is None
-        print(f"| {mutation.name} | {mutation.rule} | {'not in ' + str(limit) if seed is None else seed + 1} | {rules} |", flush=True)
+        print(
+            f"| {mutation.name} | {mutation.rule} | {'not in ' + str(limit) if seed is None else seed + 1} | {rules} |",
+            flush=True,
+        )
     return 1 if missed else 0
 
 
@@ -85,10 +88,12 @@ def _show(plan: Plan) -> str:
 
 
 def _words(first: int, total: Total, elapsed: float) -> str:
+    each = 1000 * total.cpu_s / max(1, total.histories)
+    hours = total.virtual_s / 3600
     return (
-        f"{total.histories:,} histories from seed {first}: {len(total.failures)} failed; {total.acked:,} commands acked, "
-        f"{total.delivered:,} events delivered, {total.virtual_s / 3600:,.0f} h of virtual time in {elapsed:.0f} s "
-        f"({1000 * total.cpu_s / max(1, total.histories):.1f} ms of CPU each)"
+        f"{total.histories:,} histories from seed {first}: {len(total.failures)} failed; "
+        f"{total.acked:,} commands acked, {total.delivered:,} events delivered; "
+        f"{hours:,.0f} h of virtual time in {elapsed:.0f} s, {each:.1f} ms of CPU each"
     )
 
 

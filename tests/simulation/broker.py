@@ -235,7 +235,7 @@ class Stream:
         else:
             self.staged_subjects.pop(member.subject, None)
 
-    def _commit(self, members: list[Staged]) -> None:
+    def _commit(self, members: list[Staged]) -> None:  # noqa: PLR0912  what may go wrong, in the order in which it does
         now = self.nats.clock.now
         if not self.exists:
             for member in members:
@@ -404,7 +404,11 @@ class Connection:
         self._send(subject, payload, headers, self._inbox_answer(reply) if reply else None)
 
     async def request(
-        self, subject: str, payload: bytes = b"", timeout: float = 0.5, headers: Headers | None = None
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,  # noqa: ASYNC109  as nats-py has it
+        headers: Headers | None = None,
     ) -> Delivery:
         self._require()
         token = next(self._tokens)
@@ -429,7 +433,7 @@ class Connection:
         self._show(subscription)
         return subscription
 
-    async def flush(self, timeout: float = 10) -> None:
+    async def flush(self, timeout: float = 10) -> None:  # noqa: ASYNC109  as nats-py has it
         self._require()
         future: asyncio.Future[Delivery] = self.process.create_future()
         token = next(self._tokens)
@@ -681,7 +685,7 @@ class Nats:
         asker: Connection | None = None,
     ) -> None:
         """A message has reached a server."""
-        if subject.startswith("chat.") or subject.startswith("ctl."):
+        if subject.startswith(("chat.", "ctl.")):
             self._publish(server, subject, payload, headers, answer)
         elif subject.startswith("$JS.API.DIRECT.GET."):
             if answer is not None:

@@ -20,6 +20,8 @@ from tests.simulation.world import run_plan
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 LEDGER: Final = REPOSITORY / "docs" / "simulation-ledger.json"
 _CHUNK: Final = 200
+
+
 class Failure(Struct, frozen=True):
     seed: int
     problems: tuple[str, ...]
@@ -115,7 +117,11 @@ def run_many(first: int, count: int, processes: int, deadline_s: float | None = 
             total.add(chunk)
             if sys.stderr.isatty():
                 rate = total.histories / (time.monotonic() - began)
-                print(f"\r{total.histories} histories, {rate:.0f}/s, {len(total.failures)} failed ", end="", file=sys.stderr)
+                print(
+                    f"\r{total.histories} histories, {rate:.0f}/s, {len(total.failures)} failed ",
+                    end="",
+                    file=sys.stderr,
+                )
             if len(total.failures) >= 20 or (deadline_s is not None and time.monotonic() - began > deadline_s):
                 pool.terminate()
                 break

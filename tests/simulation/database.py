@@ -82,7 +82,7 @@ class Expressions:
                 result[name] = found
         return result
 
-    def _operator(self, name: str, operand: Any, root: Document) -> Any:
+    def _operator(self, name: str, operand: Any, root: Document) -> Any:  # noqa: PLR0912  a table of operators
         value = self.value
         match name:
             case "$literal":

@@ -24,7 +24,6 @@ from chatnode.history import folds, writer
 from chatnode.node import Node
 from chatnode.protocol.cursors import Cursor
 from chatnode.protocol.errors import ErrorCode
-from chatnode.protocol.frames import Position
 from chatnode.rooms.catchup import CatchUp
 from chatnode.rooms.chain import Verdict
 from chatnode.rooms.hub import Hub
@@ -33,9 +32,7 @@ from chatnode.rooms.posting import Poster, Posting
 from chatnode.rooms.refusals import refusal
 from chatnode.rooms.room import Room
 from chatnode.session.lanes import Lanes
-from chatnode.transports import joining
 from chatnode.transports.desk import Desk
-from chatnode.transports.driver import Driver
 from chatnode.worker.stream import StreamWorker
 from tests.simulation.virtual_time import Stuck
 
@@ -463,7 +460,9 @@ MUTATIONS: Final = (
     Mutation("recovered-empty", "§2.4 a cursor gets all that was missed", _client_drops_gaps),
     Mutation("replay-empty", "§3.6 nothing lies between page and subscription", _join_before_following),
     Mutation("delivery-after-removal", "§2.5 a removal ends open subscriptions", _delivery_after_removal),
-    Mutation("control-not-asked", "§2.5 a node asks what control holds before it says not found", _control_is_not_asked),
+    Mutation(
+        "control-not-asked", "§2.5 a node asks what control holds before it says not found", _control_is_not_asked
+    ),
     Mutation("rights-before-look-up", "§2.2 what is stored is told as stored", _rights_before_look_up),
     Mutation("opening-keeps-epoch", "§1 a new epoch ends every room", _opening_rooms_keep_their_epoch),
     Mutation("no-check-before-publish", "§2.5 rights are checked right before the publish", _no_check_before_publish),

@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
+
 class Action(Struct, frozen=True, omit_defaults=True):
     """``who`` numbers a client, node, server or worker; ``what`` a room, a target or a count."""
 
@@ -99,7 +100,9 @@ def _scene(chance: random.Random, nodes: int, people: int, rooms: int) -> list[A
     def act(after: float, kind: str, who: int = 0, what: int = 0, seconds: float = 0.0) -> Action:
         return Action(round(at + after, 3), kind, who, what, round(seconds, 3))
 
-    match chance.choice(("copy", "copy", "copied edit", "stopped", "behind", "election", "epoch", "back", "purge", "lone", "again")):
+    match chance.choice(
+        ("copy", "copy", "copied edit", "stopped", "behind", "election", "epoch", "back", "purge", "lone", "again")
+    ):
         case "copy":
             return [
                 act(0.0, "stall", node, seconds=draw(12.0, 25.0)),
@@ -198,7 +201,7 @@ def _command(chance: random.Random, people: int, rooms: int, length: float) -> A
     return Action(_when(chance, length), kind, chance.randrange(people), what)
 
 
-def _fault(chance: random.Random, name: str, nodes: int, people: int, rooms: int, length: float) -> Action:
+def _fault(chance: random.Random, name: str, nodes: int, people: int, rooms: int, length: float) -> Action:  # noqa: PLR0912  a table
     at = _when(chance, length)
     draw = chance.uniform
     match name:

@@ -5,7 +5,10 @@ from tests.simulation.world import Outcome
 
 
 def tell(outcome: Outcome) -> str:
-    lines = [f"{action.at:9.3f}  {action.kind} who {action.who} what {action.what} for {action.seconds} s" for action in outcome.plan.actions]
+    lines = [
+        f"{action.at:9.3f}  {action.kind} who {action.who} what {action.what} for {action.seconds} s"
+        for action in outcome.plan.actions
+    ]
     records = outcome.log.records if outcome.log else []
     lines.extend(filter(None, map(_line, records)))
     lines.sort(key=lambda line: float(line[:9]))

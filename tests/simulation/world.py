@@ -1,10 +1,10 @@
-"""One history: a plan is carried out, everything is healed, and the oracle judges what clients saw and history holds."""
+"""One history: a plan is carried out, everything heals, and the oracle judges what clients saw and history holds."""
 
 import asyncio
 import contextlib
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,7 +19,6 @@ from chatnode.history.schema import COMMANDS as COMMANDS_COLLECTION
 from chatnode.history.schema import HEADS, MEMBERS, ROOMS, WATERMARKS
 from chatnode.protocol.control import Member, MemberPut, RoomPut, control_subject, encode_control
 from chatnode.protocol.cursors import parse_cursor
-from chatnode.protocol.envelope import decode_envelope
 from chatnode.protocol.frames import Delete, Edit, Message, Position, React, Send
 from chatnode.protocol.ids import event_hash
 from chatnode.rooms.tasks import TaskOwner
@@ -50,8 +49,20 @@ TOGETHER: Final = _room_names(0)[:2]
 PROMPT_S: Final = 3.5
 """Whoever follows a room gets what is stored within so long: interest is checked again after 1 s, after an election
 at once, both at the hub's next tick; and a fetch takes its moment."""
-_QUICK: Final = frozenset({*COMMANDS, "elect", "lose_live", "lose_acks", "short_answers", "slow_interest", "drop",
-    "crash_client", "subscribe", "offline", "half_open", "refuse_batches", "full", "kill_worker", "pause_worker"})  # fmt: skip
+_QUICK: Final = frozenset(
+    {
+        *COMMANDS,
+        "elect",
+        "lose_live",
+        "lose_acks",
+        "short_answers",
+        "slow_interest",
+        "drop",
+        "crash_client",
+        "subscribe",
+    }
+    | {"offline", "half_open", "refuse_batches", "full", "kill_worker", "pause_worker"}
+)
 """Actions after which what is stored still has to come soon."""
 
 
@@ -64,7 +75,9 @@ class _Head(Struct):
 
 
 _HEADS: Final = msgspec.json.Decoder(_Head)
-_HEARD: Final = frozenset({*COMMANDS, "revoke", "readmit", "drop", "half_open", "offline", "crash_client", "subscribe", "lose_acks"})
+_HEARD: Final = frozenset(
+    {*COMMANDS, "revoke", "readmit", "drop", "half_open", "offline", "crash_client", "subscribe", "lose_acks"}
+)
 """Actions that leave control heard."""
 _UNTIL_RAISED: Final = frozenset({Rule.STALE, Rule.WRONG_FOLD, Rule.GAP, Rule.RESURRECTED})
 """What a stream that went back breaks until its epoch is raised (docs/simulation.md)."""
@@ -430,7 +443,7 @@ class World:
         if head is not None and (head["at"]["epoch"], head["at"]["seq"]) == (cursor.epoch, cursor.seq):
             return
         if member.started_at < stream.went_back_at:
-            return  # What is open, or opened by history's head, goes on until the worker has raised the epoch (docs/simulation.md).
+            return  # What is open goes on until the worker has raised the epoch (docs/simulation.md).
         if cursor.epoch != stream.epoch or cursor.seq > stream.last_seq:
             self.failures.append(f"{person.name} recovered from {text} in epoch {stream.epoch} up to {stream.last_seq}")
         elif found is not None and found.message_id is not None:
@@ -520,7 +533,7 @@ class World:
                 self.failures.append(f"stuck: {why}")
                 break
 
-    def _restless(self) -> str | None:
+    def _restless(self) -> str | None:  # noqa: PLR0912  one condition after the other
         for person, room in self.readmitted:
             if room not in person.rooms:
                 self.failures.append(f"{person.name} was refused {room}, of which it is a member again")
@@ -566,8 +579,8 @@ class World:
     # The verdict.
 
     def astray(self) -> set[str]:
-        """Commands stored after a restore before the epoch was raised: their acks name a place of the old epoch. A known
-        limit (docs/simulation.md)."""
+        """Commands stored after a restore before the epoch was raised: their acks name a place of the old epoch. A
+        known limit (docs/simulation.md)."""
         return {
             entry.message_id.partition(":")[2]
             for partition in self.partitions
