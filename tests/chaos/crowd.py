@@ -90,7 +90,7 @@ async def _hushed(talkers: Sequence[Talker], journals: Mapping[str, Journal], wi
             async with asyncio.timeout(within_s):
                 await talker.hush()
         except TimeoutError:
-            return f"{talker.client.name} waits for answers"
+            return f"{talker.client.name} waits for answers: {talker.state()}"
         return ""
 
     async def settle(talker: Talker) -> str:

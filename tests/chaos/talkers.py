@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+import traceback
 from collections import deque
 from collections.abc import Sequence
 from typing import Self
@@ -59,6 +60,15 @@ class Talker:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self.client.__aexit__(None, None, None)
+
+    def state(self) -> str:
+        """For whoever looks for the reason why it does not go on."""
+        client = self.client.client
+        runner = client._runner
+        ended = runner.exception() if runner is not None and runner.done() and not runner.cancelled() else None
+        if ended is not None:
+            traceback.print_exception(ended)
+        return f"{client.transport.value}, {client._machine.state.value}, {self.waiting} wait, ended by {ended!r}"
 
     def talk(self) -> None:
         self._task = asyncio.create_task(self._talk(), name=f"{self.client.name} talks")
