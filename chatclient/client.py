@@ -108,6 +108,7 @@ class Client:
             await self._sending.load()
             self._sender = asyncio.create_task(self._sending.run(), name="chatclient-outbox")
         self._runner = asyncio.create_task(self._driver.run(), name="chatclient")
+        self._runner.add_done_callback(self._ran)
         try:
             async with asyncio.timeout(self._timeout):
                 await self._driver.greeted.wait()
@@ -126,6 +127,15 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def _ran(self, runner: asyncio.Task[None]) -> None:
+        """Should this package be wrong somewhere, whoever waits is told, and does not wait for ever."""
+        error = None if runner.cancelled() else runner.exception()
+        if error is not None:
+            end = Ended(f"the client failed: {error!r}")
+            end.__cause__ = error
+            self._machine.fail(end)
+            self._driver.apply()
 
     async def close(self) -> None:
         """Close the connection and leave nothing running. Calls that wait raise :class:`Ended`."""

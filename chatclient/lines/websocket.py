@@ -56,7 +56,8 @@ class WebSocketLine:
             status, headers = refusal.response.status_code, refusal.response.headers
             end = End(status=status, retry_after=retry_after_of(headers.get("Retry-After")))
             return Ending(end, f"the handshake was refused: HTTP status {status}")
-        except (OSError, TimeoutError, InvalidHandshake) as error:
+        except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
+            # Closed: the connection broke between its beginning and the first byte of the handshake.
             return Ending(End(), str(error) or type(error).__name__)
         return await self._converse(socket, links)
 

@@ -5,10 +5,12 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
+from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect as websocket_connect
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.http11 import Request, Response
 
 from chatclient import Client, Ended, Malformed, Refused, Timing, Unanswered
@@ -201,6 +203,37 @@ async def test_a_node_that_comes_later_is_waited_for() -> None:
         ana = await entering
         assert ana.connected
         await ana.close()
+
+
+async def test_a_connection_that_breaks_before_its_handshake_is_tried_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = [ConnectionClosedError(None, None)]
+
+    def connect(url: str, **options: Any) -> Any:
+        return _broken(broken.pop()) if broken else websocket_connect(url, **options)
+
+    monkeypatch.setattr("chatclient.lines.websocket.connect", connect)
+    async with Client(site.url, "token", timeout=10.0, draw=lambda: 0.0) as client:
+        assert (await client.send("r", "hello")).position.seq
+    assert not broken
+
+
+async def test_a_line_that_fails_as_none_should_ends_the_client_and_says_why(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(site.url, "token", timeout=30.0, draw=lambda: 0.0)
+    async with client:
+        await client.send("r", "hello")
+        monkeypatch.setattr("chatclient.lines.websocket.connect", lambda *_, **__: _broken(LookupError("a bug")))
+        client.cut()
+        with pytest.raises(Ended, match="a bug"):
+            async with asyncio.timeout(5.0):
+                await client.send("r", "unheard")
+
+
+async def _broken(error: Exception) -> None:
+    raise error
 
 
 async def test_a_handshake_refused_for_now_is_tried_again(site: Site) -> None:
