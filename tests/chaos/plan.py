@@ -178,10 +178,10 @@ _PAUSE_MAX_S: Final = 30.0
 
 _QUIET_S: Final = 12.0
 """After the death of a leader that is timed: nothing else happens."""
-_CALM_S: Final = 18.0
+_CALM_S: Final = 14.0
 """After a storm: what piled up is worked off."""
-_STORM_S: Final = 24.0
-_APART_S: Final = (0.2, 1.2)
+_STORM_S: Final = 36.0
+_APART_S: Final = (0.1, 0.9)
 _RECOVERS_S: Final = {Target.NATS: 2.0, Target.MONGO: 2.0}
 
 

@@ -34,11 +34,11 @@ class Plan:
     rooms: int = 20
     people: int = 10
     """In each room."""
-    pace_s: float = 0.2
+    pace_s: float = 0.4
     """Between two commands of one person, on average, while their acks take less than a second."""
     pairs: int = 20
     """Rooms of two people more, who talk much faster: most talk in a school is between two."""
-    pair_pace_s: float = 0.05
+    pair_pace_s: float = 0.025
     under_way: int = 16
 
 
