@@ -18,7 +18,7 @@ def main() -> int:
     arguments, others = _arguments()
     path = Path(arguments.ledger)
     until = time.monotonic() + 60.0 * arguments.minutes
-    of, commit = ledger.finger_say(), ledger.commit()
+    of, commit = ledger.fingerprint(), ledger.commit()
     red = 0
     while time.monotonic() < until:
         seed = random.SystemRandom().randrange(1_000_000)
@@ -31,7 +31,7 @@ def main() -> int:
             red += 1
             continue
         outcome = msgspec.json.decode(out.read_bytes(), type=Outcome)
-        if ledger.finger_say() != of:
+        if ledger.fingerprint() != of:
             _say("chaos: the data path was changed while it ran: not counted, and nothing more is run")
             return 1
         date = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M")
