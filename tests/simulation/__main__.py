@@ -11,11 +11,11 @@ import msgspec
 
 from tests.simulation import campaign
 from tests.simulation.campaign import Regression, Total
+from tests.simulation.history import run_plan
 from tests.simulation.mutations import MUTATIONS, applied
 from tests.simulation.plan import Plan, draw_plan
 from tests.simulation.shrink import shrink
 from tests.simulation.story import tell
-from tests.simulation.world import run_plan
 
 
 def main() -> int:

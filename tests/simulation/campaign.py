@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from tests.chaos.ledger import fingerprint
+from tests.simulation.history import run_plan
 from tests.simulation.plan import Plan, draw_plan
-from tests.simulation.world import run_plan
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 LEDGER: Final = REPOSITORY / "docs" / "simulation-ledger.json"

@@ -31,8 +31,10 @@ from chatnode.worker.control import ControlJob
 from chatnode.worker.history import HistoryJob
 from chatnode.worker.retention import Retention
 from chatnode.worker.stream import StreamWorker
-from tests.simulation.broker import WALL_0, Connection, Entry, Nats, Stream
+from tests.simulation.broker import Nats
+from tests.simulation.connection import Connection
 from tests.simulation.database import Database
+from tests.simulation.streams import WALL_0, Entry, Stream
 from tests.simulation.virtual_time import Clock, Process
 
 _SETTINGS: Final = tuple(

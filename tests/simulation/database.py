@@ -12,7 +12,7 @@ from typing import Any, Self
 from pymongo import UpdateOne
 from pymongo.errors import AutoReconnect
 
-from tests.simulation.broker import WALL_0
+from tests.simulation.streams import WALL_0
 from tests.simulation.virtual_time import Clock
 
 Document = dict[str, Any]

@@ -17,8 +17,8 @@ from chatnode.transports.websocket.frames import payload_of
 from tests.oracle.log import Acked, HistoryRead, Invoked, Log, Subscribed
 from tests.oracle.log import Refused as RefusedRecord
 from tests.oracle.recording import EventRecorder
-from tests.simulation.broker import WALL_0
 from tests.simulation.cluster import NodeMember
+from tests.simulation.streams import WALL_0
 from tests.simulation.virtual_time import GRID_S, Call, Clock
 
 _TIMED = "now" in inspect.signature(Machine.start).parameters

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from tests.simulation.history import Outcome, run_plan
 from tests.simulation.plan import Action, Plan
-from tests.simulation.world import Outcome, run_plan
 
 
 def shrink(plan: Plan, tries: int = 400, run: Callable[[Plan], Outcome] = run_plan) -> Plan:

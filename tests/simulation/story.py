@@ -1,7 +1,7 @@
 """A history in words, for whoever looks for a cause."""
 
 from tests.oracle.log import Acked, Delivered, HistoryRead, Invoked, Record, Refused, Subscribed
-from tests.simulation.world import Outcome
+from tests.simulation.history import Outcome
 
 
 def tell(outcome: Outcome) -> str:
