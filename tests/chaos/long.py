@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,20 +15,22 @@ from tests.chaos import ledger
 from tests.chaos.outcome import Outcome
 
 
-def main() -> int:
-    arguments, others = _arguments()
+def main(words: Sequence[str] | None = None, once: Callable[[Sequence[str]], int] | None = None) -> int:
+    """``once`` is one run with these arguments, and gives its exit code."""
+    arguments, others = _arguments(words)
+    once = once or _once
     path = Path(arguments.ledger)
-    until = time.monotonic() + 60.0 * arguments.minutes
     of, commit = ledger.fingerprint(), ledger.commit()
+    until = time.monotonic() + 60.0 * arguments.minutes
     red = 0
     while time.monotonic() < until:
         seed = random.SystemRandom().randrange(1_000_000)
         out = arguments.out / f"{seed}.json"
         seconds = max(60.0, min(arguments.each, until - time.monotonic()))
         told = ("--seed", str(seed), "--seconds", f"{seconds:.0f}", "--out", str(out))
-        done = subprocess.run((sys.executable, "-m", "tests.chaos", *told, *others), check=False)
+        code = once((*told, *others))
         if not out.exists():
-            _say(f"chaos: the run of seed {seed} ended with {done.returncode} and without figures")
+            _say(f"chaos: the run of seed {seed} ended with {code} and without figures")
             red += 1
             continue
         outcome = msgspec.json.decode(out.read_bytes(), type=Outcome)
@@ -39,6 +42,10 @@ def main() -> int:
         red += not outcome.ok
         _say(_said(ledger.total([each for each in ledger.read(path) if each.fingerprint == of])))
     return 1 if red else 0
+
+
+def _once(arguments: Sequence[str]) -> int:
+    return subprocess.run((sys.executable, "-m", "tests.chaos", *arguments), check=False).returncode
 
 
 def _say(words: str) -> None:
@@ -53,7 +60,7 @@ def _said(total: ledger.Total) -> str:
     )
 
 
-def _arguments() -> tuple[argparse.Namespace, list[str]]:
+def _arguments(words: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos.long", description=__doc__, epilog="What is left goes to each run."
     )
@@ -61,7 +68,7 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--each", type=float, default=480.0, help="seconds of faults in each run")
     parser.add_argument("--ledger", default=str(ledger.ROOT / ledger.LEDGER))
     parser.add_argument("--out", type=Path, default=Path("build/chaos-long"))
-    return parser.parse_known_args()
+    return parser.parse_known_args(words)
 
 
 if __name__ == "__main__":

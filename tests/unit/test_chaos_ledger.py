@@ -1,11 +1,14 @@
 """What long runs found adds up by data path, and the page says what the ledger holds."""
 
 import subprocess
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
-from tests.chaos import ledger
+from tests.chaos import ledger, long
 from tests.chaos.outcome import Outcome
 
 OUTCOME = Outcome(
@@ -55,6 +58,27 @@ def test_runs_add_up_and_the_worst_times_count() -> None:
     total = ledger.total([_row(OUTCOME), _row(broken)])
     assert (total.runs, total.faults, total.acked, total.messages, total.delivered) == (2, 6, 200, 180, 1800)
     assert (total.broken, total.red, total.resume_s, total.converge_s) == (3, 1, 4.5, 29.0)
+
+
+def test_each_run_goes_into_the_ledger_and_one_without_figures_is_red(tmp_path: Path) -> None:
+    asked: list[Sequence[str]] = []
+
+    def once(arguments: Sequence[str]) -> int:
+        asked.append(arguments)
+        out = Path(arguments[arguments.index("--out") + 1])
+        out.parent.mkdir(exist_ok=True)
+        if len(asked) > 1:
+            return 1
+        out.write_bytes(msgspec.json.encode(OUTCOME))
+        time.sleep(0.01)
+        return 0
+
+    path = tmp_path / "ledger.json"
+    words = ["--minutes", "0.0001", "--ledger", str(path), "--out", str(tmp_path / "runs"), "--rooms", "3"]
+    assert long.main(words, once) == 0
+    assert long.main(words, once) == 1
+    assert [row.seed for row in ledger.read(path)] == [7]
+    assert asked[0][-2:] == ("--rooms", "3")
 
 
 def test_another_data_path_begins_anew() -> None:
