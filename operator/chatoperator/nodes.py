@@ -98,7 +98,7 @@ class Nodes:
             async with self._session.request(method, url, data=data, headers=headers) as answer:
                 content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            logger.info("%s %s of %s: %r", method, path, address, error)
+            logger.debug("%s %s of %s: %r", method, path, address, error)
             return None
         if answer.status != 200:
             logger.warning("%s %s of %s: %d %s", method, path, address, answer.status, content[:200])

@@ -168,6 +168,7 @@ def test_those_that_are_being_drained_are_kept_when_the_load_comes_back() -> Non
     found = verdict(spec(), stock(60_000), 5, leaving=2)
     assert (found.keep, found.replicas) == (2, 5)
     assert verdict(spec(), stock(40_000), 5, leaving=2).keep == 0
+    assert verdict(spec(), stock(40_000, rate=900.0), 5, leaving=2).keep == 0, "those who move are no growth"
 
 
 @pytest.mark.parametrize(("running", "low", "high", "replicas", "remove"), [(1, 3, 9, 3, 0), (12, 1, 9, 12, 1)])
@@ -231,6 +232,14 @@ def test_a_node_that_no_other_hears_is_not_believed() -> None:
     deaf = [msgspec.structs.replace(each, peers={"b": 9000, "c": 9000}) for each in view.samples]
     found, _ = take_stock(spec(), view.pods, deaf, Memory(), AT)
     assert found.doubts == ("a is heard by none of the other nodes",)
+
+
+def test_a_node_that_has_only_begun_need_not_be_heard_by_the_others_yet() -> None:
+    view = nodes(a=9000, b=9000)
+    new = msgspec.structs.replace(view.pods[0], created=AT - 5)
+    deaf = [msgspec.structs.replace(each, peers={}) for each in view.samples]
+    found, _ = take_stock(spec(), (new, view.pods[1]), deaf, Memory(), AT)
+    assert found.doubts == ("b is heard by none of the other nodes",)
 
 
 def test_a_window_begins_anew_after_a_break() -> None:

@@ -64,7 +64,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
 def decide(spec: ChatClusterSpec, stock: Stock, before: Scaling, seen: Circumstances) -> Verdict:
     """Deterministic; ``state`` of the verdict is ``before`` of the next one."""
     zones = stock.zones if seen.running >= before.zones else max(before.zones, stock.zones)
-    stock = replace(stock, zones=zones)
+    # Those who leave a node are counted twice for a moment, while they are already at another: that is no growth.
+    stock = replace(stock, zones=zones, rate=0.0 if seen.leaving else stock.rate)
     need = need_now(spec, stock, seen.running)
     peak = Peak(
         math.floor(seen.now),

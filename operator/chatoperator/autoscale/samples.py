@@ -207,7 +207,8 @@ def _gossip_doubt(scene: _Scene, pod: Pod, sample: Sample) -> str:
     ]
     told = [other.peers[pod.name] for other in others if pod.name in other.peers]
     if not told:
-        return "is heard by none of the other nodes" if others else ""
+        new = scene.now - pod.created <= stale_after(scene.spec)
+        return "is heard by none of the other nodes" if others and not new else ""
     people = median(told)
     if people > sample.connections * _PEERS_SLACK + _PEERS_ALLOWANCE:
         return f"says that it holds {sample.connections} connections, but the others know {people:.0f} people there"
