@@ -6,7 +6,7 @@ from typing import Final
 
 from chatnode.broker.subjects import partition_of, room_subject, stream_name
 from chatnode.protocol.frames import Message
-from tests.oracle.log import Delivered, Refused, Settled, Subscribed
+from tests.oracle.log import Acked, Delivered, Refused, Settled, Subscribed
 from tests.oracle.verdict import Problem, Rule, Verdict, judge
 from tests.simulation.plan import COMMANDS
 from tests.simulation.world import World
@@ -39,14 +39,26 @@ class Trial:
         self._world = world
 
     def astray(self) -> set[str]:
-        """Commands stored after a restore before the epoch was raised: their acks name a place of the old epoch. A
-        known limit (docs/simulation.md)."""
-        return {
-            entry.message_id.partition(":")[2]
-            for partition in self._world.partitions
-            for entry in self._world.nats.stream(stream_name(partition)).ever
-            if entry.astray and entry.message_id is not None
+        """Commands stored after a restore before the epoch was raised, or told under the old one by a node that had not
+        heard: their acks name a place of the old epoch. A known limit (docs/simulation.md)."""
+        streams = [self._world.nats.stream(stream_name(partition)) for partition in self._world.partitions]
+        stored = {
+            entry.message_id.partition(":")[2]: entry
+            for stream in streams
+            if stream.went_back_in is not None
+            for entry in stream.ever
+            if entry.message_id is not None
         }
+        found = {command for command, entry in stored.items() if entry.astray}
+        for record in self._world.log.records if stored else ():
+            match record:
+                case Acked(command=command, position=at) if command in stored and stored[command].epoch != at.epoch:
+                    found.add(command)
+                case Delivered(event=event) if event.id in stored and stored[event.id].epoch != event.epoch:
+                    found.add(event.id)
+                case _:
+                    pass
+        return found
 
     def late(self) -> Iterator[str]:
         """What somebody who followed all the time was given too late, where nothing excuses that."""
