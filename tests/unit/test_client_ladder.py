@@ -106,7 +106,7 @@ def test_a_network_that_cuts_sockets_gets_probed_ever_less(lasts: float, seed: i
     network.run(7_200.0)
     if network.open is not SSE:
         # Just now it went up once more and was cut: three short connections, each after a short wait.
-        network.run(30.0)
+        network.run(60.0)
     assert network.open is SSE
     assert len(network.probes) < 20
     assert len([transport for _, transport in network.attempts if transport is POLL]) == 0
