@@ -91,6 +91,9 @@ async def _hushed(talkers: Sequence[Talker], journals: Mapping[str, Journal], wi
                 await talker.hush()
         except TimeoutError:
             return f"{talker.client.name} waits for answers: {talker.state()}"
+        ended = talker.ended or talker.client.ended
+        if ended is not None:
+            return f"{talker.client.name} was ended: {ended}: {ended.__cause__!r}"
         return ""
 
     async def settle(talker: Talker) -> str:

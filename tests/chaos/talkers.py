@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Self
 
-from chatclient import Refused, Timing
+from chatclient import Ended, Refused, Timing
 from chatnode.protocol.frames import Position
 from tests.chaos.journal import Journal
 from tests.chaos.orders import Seat
@@ -41,6 +41,7 @@ class Talker:
         self._pace_s = seat.pace_s
         self._burst_max = under_way
         self._slower = 1.0
+        self.ended: Ended | None = None
         self.waiting = 0
         """Commands without an outcome."""
         self._enough = asyncio.Event()
@@ -121,6 +122,9 @@ class Talker:
                 await self._say()
         except Refused:
             """In the log."""
+        except Ended as end:
+            self.ended = end
+            self._enough.set()
 
     async def _be_offline(self, seconds: float) -> None:
         """What is said meanwhile waits in the outbox."""
