@@ -196,12 +196,13 @@ def test_a_pod_that_was_never_heard_keeps_nodes_and_adds_none() -> None:
     assert (found.connections, found.assumed) == (10_000, 10_000 + T)
 
 
-def test_a_terminating_pod_counts_as_what_it_last_held() -> None:
+@pytest.mark.parametrize(("age", "counted"), [(1, 5000), (9, 0)])
+def test_a_pod_that_ends_counts_for_as_long_as_it_answers(age: int, counted: int) -> None:
     view = nodes(a=5000, b=5000)
-    _, memory = take_stock(spec(), view.pods, view.samples, Memory(), AT)
     pods = (view.pods[0], pod("b", terminating=True))
-    found, _ = take_stock(spec(), pods, view.samples[:1], memory, AT + 5)
-    assert found.connections == 10_000
+    samples = [msgspec.structs.replace(each, heard=AT - age if each.node == "b" else AT) for each in view.samples]
+    found, _ = take_stock(spec(), pods, samples, Memory(), AT)
+    assert found.connections == 5000 + counted
     assert not [doubt for doubt in found.doubts if doubt.startswith("b")]
 
 

@@ -82,7 +82,7 @@ class Stock(Struct, frozen=True, kw_only=True):
     """All nodes together, as far as they are known."""
 
     connections: int = 0
-    """Of all pods, draining ones included; who is missing counts as the last known value."""
+    """Of all pods, draining ones included as long as they answer; who else is missing counts as its last word."""
     assumed: int = 0
     """More than that where a pod that was never heard counts as one at its target: for taking nodes away."""
     capacity: int = 1
@@ -218,13 +218,15 @@ def _gossip_doubt(scene: _Scene, pod: Pod, sample: Sample) -> str:
 def _count(scene: _Scene, fresh: Mapping[str, Sample], memory: Memory, target: int) -> tuple[Mapping[str, int], int]:
     """Connections by pod, and how many pods are there that were never heard."""
     counted: dict[str, int] = {}
-    unheard = 0
+    unheard, interval = 0, scene.spec.autoscaling.interval_seconds
     for pod in scene.pods:
         last = memory.known.get(pod.uid)
-        if pod.uid in fresh:
+        if pod.terminating:
+            # One that no longer answers has ended: its clients are with the others already, or on their way.
+            answered = pod.uid in fresh and scene.now - fresh[pod.uid].heard <= interval / 2
+            counted[pod.uid] = fresh[pod.uid].connections if answered else 0
+        elif pod.uid in fresh:
             counted[pod.uid] = fresh[pod.uid].connections
-        elif pod.terminating:
-            counted[pod.uid] = last.connections if last else 0
         elif last is not None:
             counted[pod.uid] = max(last.connections, target)
         elif pod.ready:
