@@ -20,9 +20,11 @@ _ENVOY_API: Final = "gateway.envoyproxy.io/v1alpha1"
 
 
 def install(world: World, scratch: Path) -> None:
-    """The control plane by Helm, and a Gateway that routes of all namespaces may use."""
+    """The control plane by Helm, and a Gateway that routes of all namespaces may use; once for a cluster."""
     if world.kubernetes is None:
         raise HarnessError("Envoy Gateway is installed only into a cluster that the tests start")
+    if world.get("deploy", "envoy-gateway", NAMESPACE) is not None:
+        return
     for image in images.gateway():
         world.kubernetes.load(image)
     chart = scratch / "gateway-helm"

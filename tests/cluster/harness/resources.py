@@ -21,7 +21,7 @@ def chat_cluster(name: str, namespace: str, world: World, *, members: int = 3, *
             "nodes": {"resources": _SMALL, "topologySpread": "None"},
             "workers": {"resources": _SMALL},
             "drain": {"windowSeconds": 3, "settleSeconds": 2},
-            "limits": {"streamMaxMib": 32, "commandsPerSecond": 2000, "commandBurst": 2000},
+            "limits": {"connectionsPerNode": 500, "streamMaxMib": 32, "commandsPerSecond": 2000, "commandBurst": 2000},
             "nats": {"managed": store},
             "mongodb": {"managed": {**store, "cacheMib": 256}},
             **spec,
