@@ -18,7 +18,7 @@ from tests.oracle.planted import plant_all
 
 _CROWDS: Final = 2
 _HUSHED_WITHIN_S: Final = 240.0
-_CALM_SHARE: Final = 0.2
+_CALM_SHARE: Final = 0.06
 """People whom nothing holds up wait for no more than this share of what they may have under way."""
 _CALM_ROOMS: Final = 5
 """One room of so many is calm: there people use all ways alike."""
