@@ -53,8 +53,14 @@ def refused(why: str) -> ProtocolError:
     return ProtocolError(ErrorCode.UNAUTHENTICATED, why)
 
 
+def early(why: str) -> ProtocolError:
+    """Not refused for good: the clock that is wrong may be this node's, and another node takes the token."""
+    return ProtocolError(ErrorCode.UNAVAILABLE, why, retry_after=1.0)
+
+
 def identity_of(payload: bytes, *, audience: str, issuer: str, now_ms: int) -> Identity:
-    """The identity that a token's claims (whose signature was verified) give; ``unauthenticated`` with the reason."""
+    """The identity that a token's claims (whose signature was verified) give; ``unauthenticated`` with the reason, or
+    ``unavailable`` for a token of the future."""
     try:
         claims = _DECODER.decode(payload)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -81,9 +87,9 @@ def _check_times(claims: _Claims, now: float) -> None:
     if now >= claims.exp + LEEWAY_S:
         raise refused(f"the token expired {now - claims.exp:.0f} s ago; get a new one")
     if claims.iat > now + LEEWAY_S:
-        raise refused(f"the token was issued {claims.iat - now:.0f} s in the future; check the clocks")
+        raise early(f"the token was issued {claims.iat - now:.0f} s in the future; check the clocks")
     if claims.nbf is not None and claims.nbf > now + LEEWAY_S:
-        raise refused(f"the token is not valid for another {claims.nbf - now:.0f} s")
+        raise early(f"the token is not valid for another {claims.nbf - now:.0f} s")
 
 
 def _shown(name: str) -> str:

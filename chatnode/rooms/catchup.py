@@ -180,18 +180,32 @@ class CatchUp:
             raise HistoryAway(f"MongoDB gave no page of {room} within {_HISTORY_S:g} s") from error
 
     async def _partial(self, room: str, asked: _Asked, upto: Cursor) -> Page:
-        """What the stream holds. Nothing is missing inside of it, but for what may be a second copy of an older event:
-        that cannot be looked up now."""
+        """What the stream holds, without second copies of what it holds too: of what else there may be copies, MongoDB
+        alone could say."""
         known_from = asked.after or asked.around
         most = TAIL_MAX if asked.before or known_from else _PARTIAL_EVENTS
         start, stored = await self._log.newest(room, upto.seq, most) if upto.seq else (0, [])
         if known_from is not None and known_from <= Position(upto.epoch, start):
             raise Unavailable(f"MongoDB is away, and the stream holds nothing of {room} at that place any more")
-        events = self._events(stored, upto.epoch, 0, late=False)
+        void = await self._copies_in_stream(room, upto, stored)
+        events = self._events([item for item in stored if item.seq not in void], upto.epoch, 0)
         bound = Position(upto.epoch, upto.seq)
         page = merge(Page((), more_before=True), events, **asked._asdict(), upto=bound)
         self._outage.gave_partial(room)
         return Page(page.messages, more_before=True, more_after=page.more_after, partial=True)
+
+    async def _copies_in_stream(self, room: str, upto: Cursor, stored: list[Stored]) -> set[int]:
+        """Late is also what was stored in time by a node whose clock is behind: being late is no proof."""
+        late = {item.seq: key for item in stored if (key := _late_key(item)) is not None}
+        if not late:
+            return set()
+        _, held = await self._log.newest(room, upto.seq, TAIL_MAX)
+        firsts: dict[tuple[str, str], int] = {}
+        for item in held:
+            key = _key(item)
+            if key is not None:
+                firsts.setdefault(key, item.seq)
+        return {seq for seq, key in late.items() if firsts.get(key, seq) < seq}
 
     async def recover(self, room: Room, cursor: Cursor) -> list[bytes] | None:
         """Frames of everything in ``(cursor, room.last]``; None: it cannot be told, reload.
@@ -264,19 +278,33 @@ class CatchUp:
 
         return [event for event in events if not void(event)]
 
-    def _events(self, stored: list[Stored], epoch: int, prev: int, *, late: bool = True) -> list[StoredEvent]:
-        """``late`` false: without those that may be second copies."""
+    def _events(self, stored: list[Stored], epoch: int, prev: int) -> list[StoredEvent]:
         events: list[StoredEvent] = []
         for item in stored:
             try:
                 envelope = decode_envelope(item.data)
             except msgspec.DecodeError:
                 continue
-            if not late and is_late(envelope, item.ts):
-                continue
             events.append(event_of(envelope, epoch=epoch, seq=item.seq, prev=prev, sealer=self._sealer))
             prev = item.seq
         return events
+
+
+def _key(item: Stored) -> tuple[str, str] | None:
+    try:
+        envelope = decode_envelope(item.data)
+    except msgspec.DecodeError:
+        return None
+    return envelope.user, envelope.id
+
+
+def _late_key(item: Stored) -> tuple[str, str] | None:
+    """Of what may be a second copy."""
+    try:
+        envelope = decode_envelope(item.data)
+    except msgspec.DecodeError:
+        return None
+    return (envelope.user, envelope.id) if is_late(envelope, item.ts) else None
 
 
 def refuse_unavailable(error: Unavailable, command: str | None = None) -> ProtocolError:

@@ -24,13 +24,13 @@ from chatnode.history.reader import MongoHistory
 from chatnode.history.schema import migrate
 from chatnode.local.servers import NatsServer
 from chatnode.protocol.cursors import Cursor
-from chatnode.protocol.envelope import Envelope, Sealed, encode_envelope
+from chatnode.protocol.envelope import Envelope, Sealed, decode_envelope, encode_envelope
 from chatnode.protocol.errors import ErrorCode, ProtocolError
 from chatnode.protocol.events import MessageEvent
 from chatnode.protocol.ids import event_hash
 from chatnode.protocol.sealing import PlainSealer
-from chatnode.rooms.catchup import CatchUp
-from chatnode.rooms.copies import LATE_MS
+from chatnode.rooms.catchup import CatchUp, _Asked
+from chatnode.rooms.copies import LATE_MS, is_late
 from chatnode.rooms.hub import Hub, HubReport, HubSettings
 from chatnode.rooms.ports import Accepted, LiveMessage, LiveSubscription, NotStored, Outcome, Unknown
 from chatnode.telemetry.traces import Tracing
@@ -474,6 +474,19 @@ async def test_a_late_copy_is_void_also_while_history_lacks_the_first(bench: Ben
     missed = await bench.catch_up._fetch(room, cursor, known=True)
     assert missed is not None
     assert len(missed) == 3
+
+
+async def test_without_mongodb_a_page_has_what_is_late_and_no_copy_of_what_the_stream_holds(bench: Bench) -> None:
+    """Late is also what a node stored whose clock is behind; found by clocks that jump while MongoDB is away."""
+    seqs = await bench.store(range(3))
+    first = await bench.log.at(ROOM, seqs[1])
+    assert first is not None
+    await bench.client.jetstream().publish(room_subject(ROOM), first.data)
+    end = (await bench.store(range(3, 4)))[-1]
+    assert is_late(decode_envelope(first.data), first.ts)
+    page = await bench.catch_up._partial(ROOM, _Asked(limit=10), Cursor(1, end, ""))
+    assert [message.text for message in page.messages] == numbers(4)
+    assert page.partial
 
 
 @pytest.mark.parametrize(("count", "limit"), [(0, 10), (10, 10), (40, 10), (300, 100), (700, 7)])

@@ -66,9 +66,7 @@ def test_a_good_token_gives_an_identity() -> None:
         ({"exp": "never"}, "exp"),
         ({"exp": 1e300}, "exp"),
         ({"exp": None}, "exp"),
-        ({"iat": NOW + LEEWAY_S + 1}, "in the future"),
         ({"iat": -1}, "iat"),
-        ({"nbf": NOW + LEEWAY_S + 1}, "not valid for another"),
         ({"sub": ""}, "user id"),
         ({"sub": "-"}, "user id"),
         ({"sub": "a b"}, "user id"),
@@ -84,6 +82,18 @@ def test_a_token_is_refused_with_the_reason(changes: dict[str, object], words: s
     with pytest.raises(ProtocolError, match=words) as refusal:
         judged(**changes)
     assert refusal.value.code is ErrorCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"iat": NOW + LEEWAY_S + 1}, "in the future"), ({"nbf": NOW + LEEWAY_S + 1}, "not valid for another")],
+)
+def test_a_token_of_the_future_may_come_again(changes: dict[str, object], words: str) -> None:
+    """A node whose clock is behind cannot say that it is wrong; found by clocks that jump."""
+    with pytest.raises(ProtocolError, match=words) as refusal:
+        judged(**changes)
+    assert refusal.value.code is ErrorCode.UNAVAILABLE
+    assert refusal.value.retry_after
 
 
 @pytest.mark.parametrize(
