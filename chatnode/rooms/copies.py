@@ -2,8 +2,8 @@
 
 A publish that was stuck in a paused server comes out beyond the duplicate window of two minutes (measured), under a
 higher sequence; the first copy counts, the later one is void. Within the window the server refuses it, so only an event
-that was stored long after it was sent can be one. Those are looked up, all others cost a comparison. The time of sending
-is a node's: what a node stores whose clock is behind is looked up in vain, and is no copy.
+that was stored long after it was sent can be one. Those are looked up, all others cost a comparison. Sent is when a
+node's clock says: what a node stores whose clock is behind is looked up in vain, and is no copy.
 """
 
 from collections.abc import Sequence

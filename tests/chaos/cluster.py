@@ -84,7 +84,7 @@ class Cluster:
         if disks:
             for kind, size_mib in _DISK_MIB.items():
                 self.disks |= {f"{kind}-{n}": Disk(directory / f"{kind}-{n}", size_mib) for n in range(3)}
-        self._issuer: TokenIssuer = issuer_for(Settings.from_env(environment), _an_hour_ago)
+        self._issuer: TokenIssuer = issuer_for(Settings.from_env(environment), lambda: time.time_ns() // 1_000_000)
 
     @property
     def members(self) -> Sequence[Member]:
@@ -210,11 +210,6 @@ class Cluster:
         log = (self.directory / "logs" / f"{name}.log").open("a", encoding="utf-8", buffering=1)
         self._open.callback(log.close)
         return lambda line: print(line, file=log)
-
-
-def _an_hour_ago() -> int:
-    """When tokens were issued, in milliseconds: nodes whose clock jumps back refuse what is younger, for good."""
-    return time.time_ns() // 1_000_000 - 3_600_000
 
 
 async def _expected(_error: Exception) -> None:
