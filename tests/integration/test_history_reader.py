@@ -22,7 +22,7 @@ from chatnode.protocol.envelope import Sealed
 from chatnode.protocol.frames import Deletion, MemberChange, Message, Position, Receipt
 from chatnode.protocol.ids import event_hash
 from chatnode.protocol.sealing import BodyErased, PlainSealer
-from chatnode.rooms.ports import CommandRecord, Page, RoomRecord, Unavailable, UserRoom, Watermark
+from chatnode.rooms.ports import CommandRecord, HistoryAway, Page, RoomRecord, UserRoom, Watermark
 from tests.integration.conftest import MongoAddress
 from tests.integration.history_bench import SEALER, event, migrated, write
 
@@ -303,5 +303,5 @@ async def test_who_reads_while_mongodb_is_away_is_told_so_within_the_deadline() 
     async with asyncio.timeout(15):
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
     await absent.close()
-    assert [type(outcome) for outcome in outcomes] == [Unavailable] * len(calls)
+    assert [type(outcome) for outcome in outcomes] == [HistoryAway] * len(calls)
     assert all(str(outcome).startswith("MongoDB: ") for outcome in outcomes)
