@@ -177,8 +177,9 @@ def note(figures: Figures, crowd: Crowd) -> None:
 async def test_nodes_are_added_before_anybody_is_refused(
     campus: World, talk: Talk, crowd: Crowd, figures: Figures
 ) -> None:
-    await crowd.be(20)
+    await crowd.be(20, over_s=20)
     await crowd.until_connected()
+    await until("two nodes to begin with", campus, lambda: nodes(campus)["running"] == 2, 200)
     crowd.forget()
     async with talking(talk, crowd):
         growing = asyncio.create_task(crowd.be(90, over_s=120))
