@@ -77,7 +77,10 @@ function offered(turn: Turn, entry: Entry): void {
 
 /** Takes in what is durable, and forgets what was held when it was read and is not. */
 export function outboxRead(turn: Turn, entries: readonly Entry[], asOf: ReadonlySet<string>): void {
-  for (const room of Object.values(turn.state.rooms)) forgetOthers(turn, room, entries, asOf);
+  const { rooms } = turn.state;
+  for (const room of Object.values(rooms)) forgetOthers(turn, room, entries, asOf);
+  // An older reading may have brought back what was thrown away meanwhile, and the others were told of it.
+  if (turn.state.leading && turn.state.rooms !== rooms) turn.emit({ do: "tell", word: { say: "all", entries: durable(turn.state) } });
   outbox.restore(turn, entries);
   for (const entry of entries) hold(turn, entry);
   outbox.pumpAll(turn);
