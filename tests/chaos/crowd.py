@@ -175,16 +175,18 @@ def _difference(one: Sequence[Message], other: Sequence[Message]) -> str:
 
 
 def resume_s(records: Sequence[Record], room: str, deaths: Sequence[tuple[float, tuple[int, ...]]]) -> float | None:
-    """Of all deaths of its leader, the longest wait for an ack of what was sent in the room after it."""
-    own = [at for at, partitions in deaths if partition_of(room) in partitions]
-    if not own:
-        return None
-    asked = {(each.user, each.command.id): each.at for each in records if isinstance(each, Invoked)}
-    acks = [(asked.get((each.user, each.command), each.at), each.at) for each in records if isinstance(each, Acked)]
-    firsts = [
-        min((at for asked_at, at in acks if asked_at >= death), default=death + _NEVER_S) - death for death in own
-    ]
-    return round(max(firsts), 2)
+    """Of all deaths of its leader, the longest wait from the first command that was asked in the room afterwards to the
+    first ack of such a command. Where nobody asked anything, nobody waited."""
+    acked = {(each.user, each.command): each.at for each in records if isinstance(each, Acked)}
+    asked = [each for each in records if isinstance(each, Invoked)]
+    waits: list[float] = []
+    for death in (at for at, partitions in deaths if partition_of(room) in partitions):
+        after = [each for each in asked if each.at >= death]
+        if after:
+            first = min(each.at for each in after)
+            acks = (acked.get((each.user, each.command.id), first + _NEVER_S) for each in after)
+            waits.append(min(acks) - first)
+    return round(max(waits), 2) if waits else None
 
 
 def _say(reply: orders.Reply) -> None:

@@ -73,7 +73,7 @@ def test_writes_have_resumed_when_what_was_sent_after_the_death_is_acked() -> No
         *_stored("first", "one", 100.1, 103.0),
         *_stored("second", "one", 100.2, 104.0),
     ]
-    assert resume_s(records, "one", [(100.0, (partition_of("one"),))]) == 3.0
+    assert resume_s(records, "one", [(100.0, (partition_of("one"),))]) == 2.9
 
 
 def test_a_room_that_the_dead_server_did_not_lead_is_not_timed() -> None:
@@ -81,9 +81,15 @@ def test_a_room_that_the_dead_server_did_not_lead_is_not_timed() -> None:
 
 
 def test_a_room_in_which_nothing_is_acked_after_a_death_has_not_resumed() -> None:
-    resumed = resume_s([*_stored("before", "one", 99.5, 100.2)], "one", [(100.0, (partition_of("one"),))])
+    unheard, _ = _stored("unheard", "one", 100.5, 0.0)
+    records = [*_stored("before", "one", 99.5, 100.2), unheard]
+    resumed = resume_s(records, "one", [(100.0, (partition_of("one"),))])
     assert resumed is not None
     assert resumed > 1_000
+
+
+def test_a_room_in_which_nobody_asks_anything_after_a_death_waits_for_nothing() -> None:
+    assert resume_s([*_stored("before", "one", 99.5, 100.2)], "one", [(100.0, (partition_of("one"),))]) is None
 
 
 def test_every_planted_fault_is_found() -> None:
