@@ -121,11 +121,11 @@ function Top({ room, connected, retry }: TopProps): JSX.Element | null {
   return room.timeline.length > 0 ? <div class="top start">{words.historyStart}</div> : null;
 }
 
-/** How far the others have read, under the last message that is one's own. */
+/** How far the others have read, where the last thing that somebody said is one's own; who came or went since does not matter. */
 function Readers({ room, lines, me }: { readonly room: Room; readonly lines: readonly Line[]; readonly me: string }): JSX.Element | null {
   const { words } = useSpeech();
-  const last = lines.at(-1);
-  if (last === undefined || last.message.sender !== me || last.message.notice || last.mark !== "sent") return null;
+  const last = lines.findLast((line) => !line.message.notice);
+  if (last === undefined || last.message.sender !== me || last.mark !== "sent") return null;
   const inTimeline = room.timeline.some((message) => samePosition(message, last.message));
   const readers = inTimeline ? readersOf(room, last.message) : [];
   const text = readers.length === 0 ? words.sent : room.kind === "direct" ? words.readByPeer : words.readBy(readers.length);
