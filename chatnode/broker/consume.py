@@ -33,9 +33,6 @@ _SILENCE_S: Final = 5.0
 """Without a message or heartbeat for so long a pull is taken for lost."""
 _LINGER_S: Final = 0.003
 """How long a batch that is not full waits for more."""
-_APART_S: Final = 0.5
-"""At least between two batches that are not full: each costs MongoDB several majority writes, however small it is. Who
-reads history reads the tail of the stream with it, and does not see the wait."""
 _BATCH_BYTES: Final = 8 * 1024 * 1024
 _NO_CONSUMER: Final = 10014
 _FINISHED: Final = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes"})
@@ -109,9 +106,18 @@ class Puller:
     """
 
     def __init__(
-        self, client: Client, stream: str, consumer: str, *, start: int, repeated: Callable[[int], None]
+        self,
+        client: Client,
+        stream: str,
+        consumer: str,
+        *,
+        start: int,
+        repeated: Callable[[int], None],
+        apart: float = 0.0,
     ) -> None:
-        """``repeated`` is told how many messages came again; they are not given out again."""
+        """``repeated`` is told how many messages came again; they are not given out again. ``apart`` are the seconds
+        that lie at least between two batches that are not full.
+        """
         self._client = client
         self._stream = stream
         self._consumer = consumer
@@ -122,6 +128,7 @@ class Puller:
         self._last: Delivery | None = None
         self._acknowledged: Delivery | None = None
         self._repeated = repeated
+        self._apart = apart
         self._arrived = asyncio.Event()
         self._open = 0
         """Messages that the pull under way may still bring."""
@@ -229,7 +236,7 @@ class Puller:
     async def _gather(self) -> None:
         """After a pause a batch is given out almost at once, in a steady flow a few times a second."""
         loop = asyncio.get_running_loop()
-        until = max(loop.time() + _LINGER_S, self._given_at + _APART_S)
+        until = max(loop.time() + _LINGER_S, self._given_at + self._apart)
         try:
             async with asyncio.timeout_at(until):
                 while self._waiting and self._open and self._broken is None:

@@ -39,8 +39,18 @@ class NatsEventStream:
     ``configure(epoch, first_seq)`` gives the configuration that the stream is to have.
     """
 
-    def __init__(self, client: Client, name: str, consumer: str, configure: Callable[[int, int], StreamConfig]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        consumer: str,
+        configure: Callable[[int, int], StreamConfig],
+        *,
+        apart: float = 0.0,
+    ) -> None:
+        """``apart``: seconds between two batches of a steady flow, at least."""
         self.name = name
+        self._apart = apart
         self._client = client
         self._consumer = consumer
         self._configure = configure
@@ -70,7 +80,7 @@ class NatsEventStream:
         return await self._streams.first_since(self.name, datetime.fromtimestamp(ts / 1000, UTC))
 
     def feed(self, start: int, repeated: Callable[[int], None] = _ignore) -> Puller:
-        return Puller(self._client, self.name, self._consumer, start=start, repeated=repeated)
+        return Puller(self._client, self.name, self._consumer, start=start, repeated=repeated, apart=self._apart)
 
 
 class EnvelopePublisher:

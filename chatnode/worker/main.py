@@ -37,6 +37,10 @@ from chatnode.worker.stream import Rhythm, StreamWorker
 
 log = logging.getLogger(__name__)
 
+HISTORY_APART_S: Final = 0.5
+"""Each batch costs MongoDB several majority writes, however small it is. Who reads history reads the tail of the stream
+with it, and does not see the wait; of what control changes, people are told at once."""
+
 LEASE_S: Final = 8.0
 _RETRY_S: Final = 0.5
 
@@ -163,7 +167,8 @@ class Worker:
                 max_bytes=settings.stream_max_bytes,
             )
 
-        stream = NatsEventStream(self._client, stream_name(partition), HISTORY_CONSUMER, configure)
+        name = stream_name(partition)
+        stream = NatsEventStream(self._client, name, HISTORY_CONSUMER, configure, apart=HISTORY_APART_S)
         job = HistoryJob(
             stream.name,
             partition,

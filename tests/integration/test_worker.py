@@ -385,9 +385,10 @@ async def test_an_empty_mongodb_is_filled_from_the_stream_in_the_same_epoch(
         await bench.has_streams()
         await bench.send("a", "b")
         await bench.shows("a", "b")
-    async with bench_on(bench.settings.nats_url, mongo.uri, f"{database}-2") as anew, working(anew.settings):
-        await anew.shows("a", "b")
-        assert (await anew.found()).epoch == 1
+    async with bench_on(bench.settings.nats_url, mongo.uri, f"{database}-2") as anew:
+        async with working(anew.settings):
+            await anew.shows("a", "b")
+            assert (await anew.found()).epoch == 1
         await anew.mongo.database.client.drop_database(f"{database}-2")
 
 
