@@ -42,7 +42,8 @@ function OpenComposer({ room, me, names, limit, writing, finish, editLast }: Pro
   const over = new TextEncoder().encode(text.trim()).length - limit;
   const label = words.compose(roomTitle(room));
 
-  useEffect(() => {
+  // Before anybody can type: after the paint it would put back what was typed meanwhile.
+  useLayoutEffect(() => {
     if (editing) setRevision(writing.of.text ?? "");
     if (writing.mode !== "new") field.current?.focus();
   }, [writing]);
