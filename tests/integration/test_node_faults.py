@@ -1,7 +1,7 @@
 """A node when what it needs goes away: it says so, keeps its sockets, and loses nothing that it acknowledged."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -14,7 +14,10 @@ from chatnode.broker.subjects import partition_of, stream_name
 from chatnode.local.cluster import LocalCluster
 from chatnode.protocol.errors import CloseCode
 from chatnode.protocol.frames import History, Position, Read, Send, Subscribe
-from tests.integration.peers import enter, say
+from tests.integration import peers
+from tests.integration.peers import Peer, say
+
+Enter = Callable[..., Awaitable[Peer]]
 
 
 async def unready(cluster: LocalCluster, node: int) -> list[str]:
@@ -41,7 +44,23 @@ async def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterat
         yield running
 
 
-async def test_a_node_that_does_not_hear_control_suspends_and_comes_back_with_everything(cluster: LocalCluster) -> None:
+@pytest.fixture
+async def enter(cluster: LocalCluster) -> AsyncIterator[Enter]:
+    """Lets somebody in, and closes their connection before the cluster goes."""
+    entered: list[Peer] = []
+
+    async def made(cluster: LocalCluster, node: int, user: str, *, cursor: str | None = None) -> Peer:
+        entered.append(await peers.enter(cluster, node, user, cursor=cursor))
+        return entered[-1]
+
+    yield made
+    for peer in entered:
+        await peer.socket.close()
+
+
+async def test_a_node_that_does_not_hear_control_suspends_and_comes_back_with_everything(
+    cluster: LocalCluster, enter: Enter
+) -> None:
     ada, bob = await enter(cluster, 0, "ada"), await enter(cluster, 1, "bob")
     assert (await ada.ask(say("before")))["type"] == "ack"
     cluster.servers["nats-server"].pause()
@@ -66,7 +85,9 @@ async def test_a_node_that_does_not_hear_control_suspends_and_comes_back_with_ev
     assert await ada.texts(3) == ["before", "while it was away", "after"]
 
 
-async def test_a_node_that_is_told_to_stop_sends_its_clients_away_before_it_goes(cluster: LocalCluster) -> None:
+async def test_a_node_that_is_told_to_stop_sends_its_clients_away_before_it_goes(
+    cluster: LocalCluster, enter: Enter
+) -> None:
     ada, bob = await enter(cluster, 0, "ada"), await enter(cluster, 1, "bob")
     stopping = asyncio.create_task(cluster.node(0).stop())
     told = await ada.next(lambda frame: frame["type"] == "reconnect")
@@ -82,7 +103,7 @@ async def test_a_node_that_is_told_to_stop_sends_its_clients_away_before_it_goes
     assert await bob.texts(1) == ["still here"]
 
 
-async def test_a_drained_node_is_gone_as_soon_as_its_clients_are(cluster: LocalCluster) -> None:
+async def test_a_drained_node_is_gone_as_soon_as_its_clients_are(cluster: LocalCluster, enter: Enter) -> None:
     ada = await enter(cluster, 0, "ada")
     stopping = asyncio.create_task(cluster.node(0).stop())
     await ada.next(lambda frame: frame["type"] == "reconnect")
@@ -92,7 +113,7 @@ async def test_a_drained_node_is_gone_as_soon_as_its_clients_are(cluster: LocalC
 
 
 @pytest.mark.parametrize("cluster", [{"CHAT_STREAM_MAX_BYTES": "1MiB", "CHAT_COMMAND_BURST": "1000"}], indirect=True)
-async def test_a_full_stream_is_told_as_retryable_and_never_acknowledged(cluster: LocalCluster) -> None:
+async def test_a_full_stream_is_told_as_retryable_and_never_acknowledged(cluster: LocalCluster, enter: Enter) -> None:
     ada = await enter(cluster, 0, "ada")
     codes: list[object] = []
     acked = 0
@@ -108,7 +129,9 @@ async def test_a_full_stream_is_told_as_retryable_and_never_acknowledged(cluster
     assert sum("notice" not in message for message in messages) == acked
 
 
-async def test_without_mongodb_first_sends_go_on_and_resends_are_told_to_wait(cluster: LocalCluster) -> None:
+async def test_without_mongodb_first_sends_go_on_and_resends_are_told_to_wait(
+    cluster: LocalCluster, enter: Enter
+) -> None:
     ada, bob = await enter(cluster, 0, "ada"), await enter(cluster, 1, "bob")
     first = say("one")
     assert (await ada.ask(first))["type"] == "ack"
@@ -158,7 +181,9 @@ async def test_a_storm_of_connects_is_told_when_to_come_back_and_gets_in_then(cl
         await socket.close()
 
 
-async def test_a_room_is_there_on_every_node_as_soon_as_its_making_was_answered(cluster: LocalCluster) -> None:
+async def test_a_room_is_there_on_every_node_as_soon_as_its_making_was_answered(
+    cluster: LocalCluster, enter: Enter
+) -> None:
     ada = await enter(cluster, 1, "ada")
     members = [{"user": "ada", "role": "trainer"}]
     headers = {"Authorization": f"Bearer {cluster.service_token()}"}
@@ -175,7 +200,9 @@ async def test_a_room_is_there_on_every_node_as_soon_as_its_making_was_answered(
                 assert read.status_code == 200, read.text
 
 
-async def test_a_page_holds_everything_that_was_acknowledged_before_it_was_asked_for(cluster: LocalCluster) -> None:
+async def test_a_page_holds_everything_that_was_acknowledged_before_it_was_asked_for(
+    cluster: LocalCluster, enter: Enter
+) -> None:
     ada, bob = await enter(cluster, 0, "ada"), await enter(cluster, 1, "bob")
     for number in range(20):
         acked = await ada.ask(say(str(number)))
@@ -185,7 +212,9 @@ async def test_a_page_holds_everything_that_was_acknowledged_before_it_was_asked
         assert messages[-1]["seq"] >= int(str(acked["seq"]))
 
 
-async def test_a_node_that_starts_while_an_epoch_rises_begins_in_the_new_one(cluster: LocalCluster) -> None:
+async def test_a_node_that_starts_while_an_epoch_rises_begins_in_the_new_one(
+    cluster: LocalCluster, enter: Enter
+) -> None:
     """Between its being given out in MongoDB and its being written to the stream, where a worker was killed."""
     await cluster.servers["worker"].kill()
     stream = stream_name(partition_of("algebra"))
