@@ -10,7 +10,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from chatnode.local.cluster import LocalCluster
-from tests.integration.test_node_faults import enter, unready, until_ready
+from tests.integration.peers import enter
+from tests.integration.test_node_faults import unready, until_ready
 
 TOKEN = "steering-" * 4
 
