@@ -1,7 +1,8 @@
 """What all tests share: Hypothesis profiles, and the rule that nothing is skipped silently in CI."""
 
 import os
-from collections.abc import Generator
+import shutil
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ settings.register_profile(
 )
 _IN_CI = os.environ.get("CI", "").lower() == "true"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if _IN_CI else "default"))
+
+
+@pytest.fixture(scope="module")
+def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """For the servers of a module's tests; deleted after the last of them, since a mongod takes 300 MiB."""
+    folder = tmp_path_factory.mktemp("module")
+    yield folder
+    shutil.rmtree(folder)
 
 
 def _allowed_skips() -> dict[str, str]:

@@ -21,9 +21,8 @@ TIMING = Timing(reply_s=2.0, ping_s=2.0)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalCluster]:
-    directory = tmp_path_factory.mktemp("cluster")
-    async with LocalCluster(directory, nodes=2, settings=SETTINGS, sync_always=False) as running:
+async def cluster(module_folder: Path) -> AsyncIterator[LocalCluster]:
+    async with LocalCluster(module_folder, nodes=2, settings=SETTINGS, sync_always=False) as running:
         yield running
 
 

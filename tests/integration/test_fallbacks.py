@@ -5,6 +5,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,15 +22,14 @@ MEMBERS = [{"user": user, "role": "learner"} for user in ("ana", "bob")]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalCluster]:
-    directory = tmp_path_factory.mktemp("cluster")
+async def cluster(module_folder: Path) -> AsyncIterator[LocalCluster]:
     settings = {
         "CHAT_COMMAND_RATE_PER_S": "2000",
         "CHAT_COMMAND_BURST": "2000",
         "CHAT_DRAIN_WINDOW_S": "1",
         "CHAT_DRAIN_SETTLE_S": "0.1",
     }
-    async with LocalCluster(directory, nodes=2, settings=settings, sync_always=False) as running:
+    async with LocalCluster(module_folder, nodes=2, settings=settings, sync_always=False) as running:
         yield running
 
 
@@ -85,9 +85,9 @@ async def test_the_front_door_lets_events_through_as_they_come(cluster: LocalClu
 
 async def test_a_poll_in_which_nothing_comes_is_empty(ana: httpx.AsyncClient, room: str) -> None:
     first = (await ana.post("/v1/poll", json={"cursors": {room: None}})).json()
-    assert [frame["kind"] for frame in first["frames"]] == ["subscribed"]
+    assert first["frames"][0]["kind"] == "subscribed"
     frames, cursors = first["frames"], first["cursors"]
-    # At first it may be told who is online, and that the members of the new room have joined it.
+    # With it or soon after, it may be told who is online, and that the members of the new room have joined it.
     async with asyncio.timeout(20):
         while frames:
             began = time.monotonic()

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -17,9 +18,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalCluster]:
-    directory = tmp_path_factory.mktemp("cluster")
-    async with LocalCluster(directory, nodes=2, settings=SETTINGS, sync_always=True) as running:
+async def cluster(module_folder: Path) -> AsyncIterator[LocalCluster]:
+    async with LocalCluster(module_folder, nodes=2, settings=SETTINGS, sync_always=True) as running:
         yield running
 
 

@@ -180,9 +180,9 @@ async def running(server: NatsServer, uri: str, **changes: object) -> AsyncItera
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def site(tmp_path_factory: pytest.TempPathFactory, mongo: MongoAddress) -> AsyncIterator[Site]:
+async def site(module_folder: Path, mongo: MongoAddress) -> AsyncIterator[Site]:
     """Shared by the tests of this file, which use rooms of their own and break nothing."""
-    async with NatsServer(tmp_path_factory.mktemp("nats")) as server, running(server, mongo.uri) as found:
+    async with NatsServer(module_folder) as server, running(server, mongo.uri) as found:
         yield found
 
 

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -19,10 +20,9 @@ Open = Callable[..., Line]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalCluster]:
-    directory = tmp_path_factory.mktemp("cluster")
+async def cluster(module_folder: Path) -> AsyncIterator[LocalCluster]:
     settings = {"CHAT_ROOM_LINGER_S": "1", "CHAT_DRAIN_WINDOW_S": "1", "CHAT_COMMAND_BURST": "60"}
-    async with LocalCluster(directory, nodes=2, settings=settings, sync_always=False) as running:
+    async with LocalCluster(module_folder, nodes=2, settings=settings, sync_always=False) as running:
         yield running
 
 

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,11 +20,9 @@ PEOPLE = ("ana", "bob", "eve")
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalCluster]:
+async def cluster(module_folder: Path) -> AsyncIterator[LocalCluster]:
     settings = {"CHAT_COMMAND_BURST": "2000", "CHAT_COMMAND_RATE_PER_S": "2000"}
-    async with LocalCluster(
-        tmp_path_factory.mktemp("cluster"), nodes=2, settings=settings, sync_always=False
-    ) as running:
+    async with LocalCluster(module_folder, nodes=2, settings=settings, sync_always=False) as running:
         yield running
 
 
