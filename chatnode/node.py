@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 import secrets
 import time
@@ -38,7 +39,7 @@ from chatnode.rooms.presence import BEAT_S, PresenceBook
 from chatnode.rooms.receipts import Receipts
 from chatnode.rooms.rights import Rights
 from chatnode.rooms.tasks import TaskOwner
-from chatnode.session.bucket import TokenBucket
+from chatnode.session.admission import Admission
 from chatnode.session.core import SessionLimits
 from chatnode.settings import Settings
 from chatnode.telemetry.metrics import NodeMetrics, by_label
@@ -89,7 +90,7 @@ class Node:
         self._started = False
         self._stopping = False
         self._lags: deque[float] = deque(maxlen=_LAGS)
-        self._connects = TokenBucket(settings.connects_per_s, settings.connects_burst, host.timers.time())
+        self._connects = Admission(settings.connects_per_s, settings.connects_burst, host.timers.time())
         clock = host.timers.time
         sealer = PlainSealer()
         self.reader = DirectReader(client)
@@ -231,9 +232,10 @@ class Node:
             return Refusal(ErrorCode.UNAVAILABLE, "this node is full; connect again", retry_after=5)
         if self.feed.suspended():
             return Refusal(ErrorCode.UNAVAILABLE, "this node is cut off; connect again", retry_after=2)
-        wait = self._connects.take(self._host.timers.time())
+        wait = self._connects.ask(self._host.timers.time())
         if wait:
-            return Refusal(ErrorCode.UNAVAILABLE, "many connect right now; connect again", retry_after=1 + round(wait))
+            many = "many connect right now; connect again when it is your turn"
+            return Refusal(ErrorCode.UNAVAILABLE, many, retry_after=math.ceil(wait))
         return None
 
     def accept(self, channel: Channel) -> Driver:

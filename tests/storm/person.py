@@ -39,6 +39,7 @@ class _Heard(Struct):
     messages: tuple[_Said, ...] = ()
     retryable: bool = False
     after_ms: int = 0
+    retry_after: float | None = None
 
 
 _decoder: Final = msgspec.json.Decoder(_Heard)
@@ -166,22 +167,22 @@ class Person(asyncio.Protocol):
             return
         self._read()
 
-    def _again(self, at_least: float = 0.0, *, elsewhere: bool = True) -> None:
+    def _again(self, told: float | None = None, *, elsewhere: bool = True) -> None:
         if self._stopped or self._timer is not None:
             return
         if elsewhere:
             self._turn += 1
-        wait = at_least + delay(self._attempt, self._draw())
+        wait = delay(self._attempt, self._draw()) if told is None else told
         self._attempt += 1
         self._timer = self._loop.call_later(wait, lambda: self._loop.create_task(self.dial()))
 
-    def _leave(self, at_least: float, *, elsewhere: bool) -> None:
+    def _leave(self, told: float | None, *, elsewhere: bool) -> None:
         """Come again as the server says, rather than by the end of the connection."""
         assert self._transport is not None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._again(at_least, elsewhere=elsewhere)
+        self._again(told, elsewhere=elsewhere)
         self._transport.abort()
 
     def _upgraded(self) -> bool:
@@ -193,7 +194,7 @@ class Person(asyncio.Protocol):
         if status is None or status[1] != b"101":
             self._tally.refused += 1
             told = _RETRY.search(head)
-            self._leave(float(told[1]) if told else 0.0, elsewhere=told is None)
+            self._leave(float(told[1]) if told else None, elsewhere=told is None)
             return False
         del self._buffer[: end + 4]
         self._greeted = True
@@ -247,8 +248,10 @@ class Person(asyncio.Protocol):
             self._tally.welcomes += 1
         elif heard.type == "ack" and heard.cursor:
             self._join(heard)
-        elif heard.type in {"error", "reconnect"}:
+        elif heard.type == "reconnect":
             self._leave(heard.after_ms / 1000, elsewhere=True)
+        elif heard.type == "error":
+            self._leave(heard.retry_after, elsewhere=True)
 
     def _event(self, heard: _Heard) -> None:
         if heard.kind == "message":
@@ -257,7 +260,7 @@ class Person(asyncio.Protocol):
         elif heard.kind == "subscribed":
             self._join(heard)
         elif heard.kind == "unsubscribed":
-            self._leave(0.0, elsewhere=False)
+            self._leave(heard.retry_after, elsewhere=False)
         elif heard.cursor:
             self._cursor = heard.cursor
 
