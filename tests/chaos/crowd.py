@@ -10,18 +10,17 @@ from typing import Final
 
 import uvloop
 
-from chatnode.broker.subjects import partition_of
 from chatnode.protocol.frames import Message, Send
 from tests.chaos import orders
 from tests.chaos.journal import Journal, read_journal
 from tests.chaos.orders import Crowd, Finding, Hush, Hushed, Judge, Judged, Left, Ready, Talk, Talking
+from tests.chaos.resumed import Span, resume_s
 from tests.chaos.talkers import TIMING, Talker
 from tests.oracle import Acked, HistoryRead, Invoked, Record, Witness, judge
 
 _SEATED_AT_ONCE: Final = 16
 _SAID_EVERY_S: Final = 1.0
 _SHOWN: Final = 40
-_NEVER_S: Final = 9999.0
 
 
 class _NewestPages:
@@ -54,7 +53,7 @@ async def serve(crowd: Crowd, lines: asyncio.StreamReader) -> None:
         else:
             return
         counting.cancel()
-    await _judge(crowd, journals, order)
+    await _judge(crowd, journals, order, {talker.client.user: talker.offline for talker in talkers})
     _say(Left())
 
 
@@ -108,7 +107,9 @@ async def _hushed(talkers: Sequence[Talker], journals: Mapping[str, Journal], wi
     return missing + [words for words in await asyncio.gather(*map(settle, talkers)) if words]
 
 
-async def _judge(crowd: Crowd, journals: Mapping[str, Journal], order: Judge) -> None:
+async def _judge(
+    crowd: Crowd, journals: Mapping[str, Journal], order: Judge, offline: Mapping[str, Sequence[Span]]
+) -> None:
     histories, differences = await _histories(crowd, journals)
     for journal in journals.values():
         journal.close()
@@ -138,7 +139,7 @@ async def _judge(crowd: Crowd, journals: Mapping[str, Journal], order: Judge) ->
                 found=found,
                 findings=tuple(Finding(str(each.rule), each.room, each.what) for each in verdict.problems[:_SHOWN]),
                 differences=tuple(differences.get(room.name, ())),
-                resume_s=resume_s(records, room.name, order.deaths),
+                resume_s=resume_s(records, room.name, order.deaths, offline),
             )
         )
 
@@ -172,21 +173,6 @@ def _difference(one: Sequence[Message], other: Sequence[Message]) -> str:
     if len(one) != len(other):
         return f"{len(other)} messages, not {len(one)}"
     return next(f"{there}, not {here}" for here, there in zip(one, other, strict=True) if here != there)
-
-
-def resume_s(records: Sequence[Record], room: str, deaths: Sequence[tuple[float, tuple[int, ...]]]) -> float | None:
-    """Of all deaths of its leader, the longest wait from the first command that was asked in the room afterwards to the
-    first ack of such a command. Where nobody asked anything, nobody waited."""
-    acked = {(each.user, each.command): each.at for each in records if isinstance(each, Acked)}
-    asked = [each for each in records if isinstance(each, Invoked)]
-    waits: list[float] = []
-    for death in (at for at, partitions in deaths if partition_of(room) in partitions):
-        after = [each for each in asked if each.at >= death]
-        if after:
-            first = min(each.at for each in after)
-            acks = (acked.get((each.user, each.command.id), first + _NEVER_S) for each in after)
-            waits.append(min(acks) - first)
-    return round(max(waits), 2) if waits else None
 
 
 def _say(reply: orders.Reply) -> None:

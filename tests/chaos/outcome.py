@@ -38,7 +38,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     problems: dict[str, int]
     """By rule, all of them."""
     resume_s: float | None
-    """Longest wait in a room from the first command asked after its leader's death, alone, to the first ack of one."""
+    """Longest that people of a room waited after its leader's death, alone, before writes resumed (:mod:`resumed`)."""
     converge_s: float | None
     """From the end of the last fault until every client had everything; None when that did not come about."""
     acked_per_s: float

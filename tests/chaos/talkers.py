@@ -12,6 +12,7 @@ from chatclient import Ended, Refused, Timing
 from chatnode.protocol.frames import Position
 from tests.chaos.journal import Journal
 from tests.chaos.orders import Seat
+from tests.chaos.resumed import Span
 from tests.oracle import Witness
 
 TIMING = Timing(reply_s=10.0, ping_s=5.0)
@@ -44,6 +45,8 @@ class Talker:
         self.ended: Ended | None = None
         self.waiting = 0
         """Commands without an outcome."""
+        self.offline: list[Span] = []
+        """When this one chose to be."""
         self._enough = asyncio.Event()
         self._places: deque[Position] = deque(maxlen=_PLACES)
         self._task: asyncio.Task[None] | None = None
@@ -128,12 +131,14 @@ class Talker:
 
     async def _be_offline(self, seconds: float) -> None:
         """What is said meanwhile waits in the outbox."""
+        began = time.monotonic()
         self.client.client.network(online=False)
         self.client.client.cut()
         try:
             await self._pause(seconds)
         finally:
             self.client.client.network(online=True)
+            self.offline.append((began, time.monotonic()))
 
     async def _say(self) -> None:
         self._number += 1

@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatnode.broker.subjects import partition_of
 from chatnode.protocol.events import MessageEvent
 from chatnode.protocol.frames import Position, Send
-from tests.chaos.crowd import resume_s
 from tests.chaos.damage import damage
 from tests.chaos.journal import Journal, read_journal
 from tests.chaos.plan import AT_ONCE, NETWORKED, SHAPED, Fault, Kind, Means, Target, plan
@@ -65,31 +63,6 @@ def test_nothing_is_planned_that_this_machine_cannot_do(seed: int) -> None:
 
 def test_many_seeds_plan_every_kind() -> None:
     assert {fault.kind for seed in range(20) for fault in plan(seed, 300.0, Means())} == set(Kind) - {Kind.RESTORE}
-
-
-def test_writes_have_resumed_when_what_was_sent_after_the_death_is_acked() -> None:
-    records = [
-        *_stored("before", "one", 99.5, 100.2),
-        *_stored("first", "one", 100.1, 103.0),
-        *_stored("second", "one", 100.2, 104.0),
-    ]
-    assert resume_s(records, "one", [(100.0, (partition_of("one"),))]) == 2.9
-
-
-def test_a_room_that_the_dead_server_did_not_lead_is_not_timed() -> None:
-    assert resume_s([*_stored("first", "one", 100.1, 103.0)], "one", [(100.0, (partition_of("one") ^ 1,))]) is None
-
-
-def test_a_room_in_which_nothing_is_acked_after_a_death_has_not_resumed() -> None:
-    unheard, _ = _stored("unheard", "one", 100.5, 0.0)
-    records = [*_stored("before", "one", 99.5, 100.2), unheard]
-    resumed = resume_s(records, "one", [(100.0, (partition_of("one"),))])
-    assert resumed is not None
-    assert resumed > 1_000
-
-
-def test_a_room_in_which_nobody_asks_anything_after_a_death_waits_for_nothing() -> None:
-    assert resume_s([*_stored("before", "one", 99.5, 100.2)], "one", [(100.0, (partition_of("one"),))]) is None
 
 
 def test_every_planted_fault_is_found() -> None:
