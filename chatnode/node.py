@@ -38,6 +38,7 @@ from chatnode.rooms.posting import Poster, PostReport
 from chatnode.rooms.presence import BEAT_S, PresenceBook
 from chatnode.rooms.receipts import Receipts
 from chatnode.rooms.rights import Rights
+from chatnode.rooms.stored import LookUps
 from chatnode.rooms.tasks import TaskOwner
 from chatnode.session.admission import Admission
 from chatnode.session.core import SessionLimits
@@ -149,11 +150,9 @@ class Node:
         )
         self.poster = Poster(
             publisher=self.publisher,
-            log=log,
-            history=self.history,
+            look_ups=LookUps(log, self.history, self.epochs.of),
             rights=self.rights,
             sealer=sealer,
-            epoch_of=self.epochs.of,
             monotonic=clock,
             wall_ms=wall_ms,
             report=PostReport(

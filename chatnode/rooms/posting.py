@@ -13,29 +13,28 @@ from typing import Final, Protocol
 import msgspec
 
 from chatnode.protocol.codec import Reply, error_frame
-from chatnode.protocol.envelope import Envelope, command_digest, command_kind, decode_envelope, encode_envelope
+from chatnode.protocol.envelope import Envelope, command_digest, command_kind, encode_envelope
 from chatnode.protocol.errors import ErrorCode, ProtocolError
-from chatnode.protocol.frames import Ack, Edit, Position, React, Send, StoredCommand
+from chatnode.protocol.frames import Ack, Edit, React, Send, StoredCommand
 from chatnode.protocol.ids import message_id
 from chatnode.protocol.sealing import Sealer
 from chatnode.rooms import refusals
 from chatnode.rooms.ports import (
     Accepted,
+    CommandRecord,
     EventPublisher,
-    HistoryReader,
     NotStored,
     Outcome,
-    RoomLog,
     Unavailable,
     Unknown,
 )
 from chatnode.rooms.rights import Rights
+from chatnode.rooms.stored import LookUps, Sought
 from chatnode.rooms.tasks import TaskOwner
 from chatnode.session.lanes import Lanes
 from chatnode.telemetry.traces import Step, Trace, Tracing
 
-_LOOK_UPS: Final = 5
-_TAIL_MAX: Final = 5000
+_ATTEMPTS: Final = 5
 _QUEUE_MAX: Final = 256
 
 
@@ -72,16 +71,18 @@ class PostReport:
 class RoomQueue:
     """Commands of one connection in one room that wait for a look-up, in order."""
 
-    __slots__ = ("commands",)
+    __slots__ = ("commands", "sought")
 
     def __init__(self) -> None:
         self.commands: deque[StoredCommand] = deque()
+        self.sought: Sought | None = None
+        """What the last look-up told of those that waited then."""
 
 
 class Posting:
     """One attempt to store one command; a :class:`chatnode.rooms.ports.Publication`."""
 
-    __slots__ = ("_author", "_began", "_command", "_poster", "_resolve", "_target", "_trace", "expected_last", "ts")
+    __slots__ = ("_author", "_began", "_command", "_poster", "_resolve", "_sought", "_target", "_trace", "ts")
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class Posting:
         command: StoredCommand,
         *,
         target: refusals.Target | None = None,
-        expected_last: int | None = None,
+        sought: Sought | None = None,
         resolve: Callable[[Outcome], None] | None = None,
     ) -> None:
         self._poster = poster
@@ -100,7 +101,7 @@ class Posting:
         self._resolve = resolve
         self._trace = poster.trace(command)
         self._began = poster.monotonic()
-        self.expected_last = expected_last
+        self._sought = sought
         self.ts = poster.wall_ms()
 
     @property
@@ -110,6 +111,10 @@ class Posting:
     @property
     def message_id(self) -> str:
         return message_id(self._author.user, self._command.id)
+
+    @property
+    def expected_last(self) -> int | None:
+        return None if self._sought is None else self._sought.upto
 
     @property
     def traceparent(self) -> str | None:
@@ -124,12 +129,11 @@ class Posting:
         )
 
     async def look_again(self) -> int | Accepted | None:
-        if self.expected_last is None:
+        if self._sought is None:
             return None
-        found = await self._poster.look_behind(self._author.user, self._command, self.expected_last)
-        if isinstance(found, int):
-            self.expected_last = found
-        return found
+        await self._poster.look_ups.go_on(self._sought)
+        found = self._sought.found(self._command.id)
+        return self._sought.upto if found is None else Accepted(found.seq, duplicate=True)
 
     def resolved(self, outcome: Outcome) -> None:
         self._trace.end(None if isinstance(outcome, Accepted) else str(outcome))
@@ -145,22 +149,18 @@ class Poster:
         self,
         *,
         publisher: EventPublisher,
-        log: RoomLog,
-        history: HistoryReader,
+        look_ups: LookUps,
         rights: Rights,
         sealer: Sealer,
-        epoch_of: Callable[[int], int],
         monotonic: Callable[[], float],
         wall_ms: Callable[[], int],
         report: "PostReport | None" = None,
         tracing: Tracing | None = None,
     ) -> None:
         self._publisher = publisher
-        self._log = log
-        self._history = history
+        self.look_ups = look_ups
         self._rights = rights
         self._sealer = sealer
-        self._epoch_of = epoch_of
         self.monotonic = monotonic
         self._report = report or PostReport()
         self._tracing = tracing or Tracing(None)
@@ -241,7 +241,7 @@ class Poster:
             if outcome.duplicate:
                 self._tasks.spawn(self._compare_duplicate(author, command, outcome.seq), f"compare-{command.room}")
             else:
-                self._accept(author, command, self._epoch(command.room), outcome.seq, ts)
+                self._accept(author, command, self.look_ups.epoch(command.room), outcome.seq, ts)
         else:
             self._refuse(author, command, refusals.of_outcome(outcome))
 
@@ -257,9 +257,6 @@ class Poster:
             author.lanes.settled(command.room, command.id)
         author.answer(error_frame(error, command.id))
 
-    def _epoch(self, room: str) -> int:
-        return self._epoch_of(self._log.partition_of(room))
-
     async def _work_off(self, author: Author, room: str, queue: RoomQueue) -> None:
         try:
             while queue.commands:
@@ -268,7 +265,7 @@ class Poster:
                     self._publisher.submit(Posting(self, author, command))
                     continue
                 try:
-                    await self._post_one(author, command)
+                    await self._post_one(author, command, queue)
                 except ProtocolError as error:
                     self._refuse(author, command, error)
                 except Unavailable as error:
@@ -276,33 +273,49 @@ class Poster:
         finally:
             del author.queues[room]
 
-    async def _post_one(self, author: Author, command: StoredCommand) -> None:
+    async def _post_one(self, author: Author, command: StoredCommand, queue: RoomQueue) -> None:
         """Look up what has to be known, store, answer. Raises what the command is refused with."""
         if not author.lanes.passes(command.room, command.id, self.monotonic()):
             raise refusals.out_of_order()
         rights = await self._rights.load(command.room)
         if rights is None or rights.role_of(author.user) is None:
             # What was stored while there was a right is stored: its sender is told so, and nothing else.
-            if command.again and await self._look_up(author, command) == _ANSWERED:
+            if command.again and self._answered(author, command, await self._seek(author, command, queue)):
                 return
             raise refusals.refusal(ErrorCode.NOT_FOUND)
-        target = None if isinstance(command, Send) else await self._target(command.room, command.target)
-        for _ in range(_LOOK_UPS):
-            expected = await self._look_up(author, command) if command.again else None
-            if expected == _ANSWERED:
+        target = None if isinstance(command, Send) else await self.look_ups.target(command.room, command.target)
+        for _ in range(_ATTEMPTS):
+            sought = await self._seek(author, command, queue) if command.again else None
+            if sought is not None and self._answered(author, command, sought):
                 return
-            outcome, ts = await self._attempt(author, command, target, expected)
+            outcome, ts = await self._attempt(author, command, target, sought)
             if isinstance(outcome, NotStored) and outcome.moved:
                 continue
             if isinstance(outcome, Accepted) and outcome.duplicate:
                 await self._answer_duplicate(author, command, outcome.seq)
-            else:
-                self.settle(author, command, outcome, ts)
+                return
+            if isinstance(outcome, Accepted) and sought is not None:
+                sought.accepted(command.id, outcome.seq)
+            self.settle(author, command, outcome, ts)
             return
         raise refusals.busy()
 
+    async def _seek(self, author: Author, command: StoredCommand, queue: RoomQueue) -> Sought:
+        """What is known of this command; where nothing is, it is looked up with all that wait behind it."""
+        if queue.sought is None or not queue.sought.covers(command.id, self.look_ups.epoch(command.room)):
+            waiting = [command.id, *(later.id for later in queue.commands if later.again)]
+            queue.sought = await self.look_ups.seek(command.room, author.user, waiting)
+        return queue.sought
+
+    def _answered(self, author: Author, command: StoredCommand, sought: Sought) -> bool:
+        """Whether an earlier attempt was stored: that is the answer then."""
+        found = sought.found(command.id)
+        if found is not None:
+            self._answer_stored(author, command, found)
+        return found is not None
+
     async def _attempt(
-        self, author: Author, command: StoredCommand, target: refusals.Target | None, expected: int | None
+        self, author: Author, command: StoredCommand, target: refusals.Target | None, sought: Sought | None
     ) -> tuple[Outcome, int]:
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
@@ -310,52 +323,9 @@ class Poster:
             if not outcome.done():
                 outcome.set_result(result)
 
-        posting = Posting(self, author, command, target=target, expected_last=expected, resolve=resolve)
+        posting = Posting(self, author, command, target=target, sought=sought, resolve=resolve)
         self._publisher.submit(posting)
         return await outcome, posting.ts
-
-    async def _look_up(self, author: Author, command: StoredCommand) -> int:
-        """Whether an earlier attempt was stored: answers it then, else the room's last seq as of this look-up.
-
-        MongoDB's commands up to the watermark, and the stream from there on: together, everything (ARCHITECTURE §2.2).
-        """
-        partition = self._log.partition_of(command.room)
-        epoch = self._epoch_of(partition)
-        written = await self._history.watermark(partition)
-        key = (author.user, command.id)
-        recorded = (await self._history.commands([key])).get(key)
-        if recorded is not None:
-            same = (recorded.room, recorded.digest) == (command.room, command_digest(author.user, command))
-            if not same:
-                raise refusals.reused(command)
-            self._accept(author, command, recorded.epoch, recorded.seq, recorded.ts)
-            return _ANSWERED
-        last = await self._log.last(command.room)
-        end = 0 if last is None else last.seq
-        start = written.seq if written is not None and written.epoch == epoch else 0
-        if end > start:
-            tail = await self._log.upto(command.room, start, end, _TAIL_MAX)
-            if tail is None:
-                raise Unavailable(f"history of {command.room} is more than {_TAIL_MAX} events behind")
-            for stored in tail:
-                envelope = _readable(stored.data)
-                if envelope is not None and (envelope.user, envelope.id) == key:
-                    self._answer_stored(author, command, envelope, stored.seq)
-                    return _ANSWERED
-        return end
-
-    async def look_behind(self, user: str, command: StoredCommand, since: int) -> int | Accepted:
-        """What a look-up up to ``since`` could not see yet: the command itself, else the room's last seq by now."""
-        last = await self._log.last(command.room)
-        end = since if last is None else last.seq
-        tail = await self._log.upto(command.room, since, end, _TAIL_MAX)
-        if tail is None:
-            raise Unavailable(f"{command.room} moved on by more than {_TAIL_MAX} events")
-        for stored in tail:
-            envelope = _readable(stored.data)
-            if envelope is not None and (envelope.user, envelope.id) == (user, command.id):
-                return Accepted(stored.seq, duplicate=True)
-        return end
 
     async def _compare_duplicate(self, author: Author, command: StoredCommand, seq: int) -> None:
         try:
@@ -367,44 +337,12 @@ class Poster:
 
     async def _answer_duplicate(self, author: Author, command: StoredCommand, seq: int) -> None:
         """NATS has this id already, at ``seq``: the same command gets its ack, another one is told."""
-        stored = await self._log.at(command.room, seq)
-        envelope = None if stored is None else _readable(stored.data)
-        if envelope is not None:
-            self._answer_stored(author, command, envelope, seq)
-            return
-        key = (author.user, command.id)
-        recorded = (await self._history.commands([key])).get(key)
-        if recorded is None or recorded.room != command.room:
+        found = await self.look_ups.at(command.room, author.user, command.id, seq)
+        if found is None:
             raise refusals.reused(command)
-        if recorded.digest != command_digest(author.user, command):
+        self._answer_stored(author, command, found)
+
+    def _answer_stored(self, author: Author, command: StoredCommand, found: CommandRecord) -> None:
+        if (found.room, found.digest) != (command.room, command_digest(author.user, command)):
             raise refusals.reused(command)
-        self._accept(author, command, recorded.epoch, recorded.seq, recorded.ts)
-
-    def _answer_stored(self, author: Author, command: StoredCommand, envelope: Envelope, seq: int) -> None:
-        if envelope.digest != command_digest(author.user, command):
-            raise refusals.reused(command)
-        self._accept(author, command, self._epoch(command.room), seq, envelope.ts)
-
-    async def _target(self, room: str, position: Position) -> refusals.Target:
-        """The message at a position: from the stream while it is there, else from history."""
-        if position.epoch == self._epoch(room):
-            stored = await self._log.at(room, position.seq)
-            if stored is not None:
-                envelope = _readable(stored.data)
-                if envelope is None or envelope.kind != "message":
-                    raise refusals.no_message(position)
-                return refusals.Target(envelope.user, deleted=False)
-        message = await self._history.message(room, position)
-        if message is None or message.notice is not None:
-            raise refusals.no_message(position)
-        return refusals.Target(message.sender, message.deleted is not None)
-
-
-_ANSWERED: Final = -1
-
-
-def _readable(data: bytes) -> Envelope | None:
-    try:
-        return decode_envelope(data)
-    except msgspec.DecodeError:
-        return None
+        self._accept(author, command, found.epoch, found.seq, found.ts)

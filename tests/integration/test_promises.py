@@ -117,6 +117,29 @@ async def test_a_resend_beyond_the_window_has_the_first_ack_and_no_second_effect
         await talk.keep(ana)
 
 
+async def test_many_resends_at_once_where_others_talk_are_each_stored_once_and_in_order(
+    talk: Talk, short_window: float
+) -> None:
+    async with (
+        talk.client("ana", 0) as ana,
+        talk.client("ana", 1, name="ana-2") as other,
+        talk.client("bob", 1) as bob,
+    ):
+        await ana.subscribe(talk.room)
+        commands = [(new_id(), f"number {number}") for number in range(16)]
+        first = {text: await ana.send(talk.room, text, command=command) for command, text in commands[:9]}
+        await asyncio.sleep(5 * short_window)
+        async with Chatter(bob, talk.room) as chatter:
+            await chatter.until_acked(5)
+            resends = (other.send(talk.room, text, command=command, again=True) for command, text in commands)
+            acks = await asyncio.gather(*resends)
+        assert {text: ack for (_, text), ack in zip(commands[:9], acks, strict=False)} == first
+        places = [ack.seq for ack in acks if ack is not None]
+        assert len(places) == 16
+        assert places == sorted(places)
+        await talk.keep(ana)
+
+
 async def test_a_copy_that_comes_out_beyond_the_window_is_void_for_everybody(
     talk: Talk, short_window: float, cluster: LocalCluster
 ) -> None:

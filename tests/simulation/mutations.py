@@ -31,6 +31,7 @@ from chatnode.rooms.ports import Accepted, NotStored, Unknown, Watermark
 from chatnode.rooms.posting import Poster, Posting
 from chatnode.rooms.refusals import refusal
 from chatnode.rooms.room import Room
+from chatnode.rooms.stored import LookUps, Sought
 from chatnode.session.lanes import Lanes
 from chatnode.transports.desk import Desk
 from chatnode.worker.stream import StreamWorker
@@ -59,36 +60,30 @@ def applied(mutation: Mutation) -> Iterator[None]:
 
 
 def _no_look_up() -> Sequence[Patch]:
-    async def look_up(self: Poster, author: object, command: Any) -> int:
-        last = await self._log.last(command.room)
-        return 0 if last is None else last.seq
+    async def seek(self: LookUps, room: str, user: str, commands: Sequence[str]) -> Sought:
+        sought = Sought(room, user, commands, self.epoch(room))
+        await go_on(self, sought)
+        return sought
 
-    async def look_behind(self: Poster, user: str, command: Any, since: int) -> int:
-        last = await self._log.last(command.room)
-        return since if last is None else last.seq
+    async def go_on(self: LookUps, sought: Sought) -> None:
+        last = await self._log.last(sought.room)
+        sought.read((), sought.upto if last is None else last.seq)
 
-    return [(Poster, "_look_up", look_up), (Poster, "look_behind", look_behind)]
+    return [(LookUps, "seek", seek), (LookUps, "go_on", go_on)]
 
 
 def _only_database() -> Sequence[Patch]:
-    original = Poster._look_up
+    original = LookUps.seek
 
-    class Blind:
-        """Answers for the stream's end, and shows nothing of what lies before it."""
+    async def nothing(*_args: object) -> list[object]:
+        return []
 
-        def __init__(self, log: Any) -> None:
-            self.partition_of = log.partition_of
-            self.last = log.last
+    async def seek(self: LookUps, room: str, user: str, commands: Sequence[str]) -> Sought:
+        blind = copy.copy(self)
+        blind._between = nothing  # type: ignore[method-assign, assignment]
+        return await original(blind, room, user, commands)
 
-        async def upto(self, *_args: object) -> list[object]:
-            return []
-
-    async def look_up(self: Poster, author: Any, command: Any) -> int:
-        poster = copy.copy(self)
-        poster._log = Blind(self._log)  # type: ignore[assignment]
-        return await original(poster, author, command)
-
-    return [(Poster, "_look_up", look_up)]
+    return [(LookUps, "seek", seek)]
 
 
 def _no_expected_sequence() -> Sequence[Patch]:
@@ -402,11 +397,11 @@ def _rights_before_look_up() -> Sequence[Patch]:
     """As it was: who has no right any more is refused, whatever was stored before."""
     original = Poster._post_one
 
-    async def post(self: Poster, author: Any, command: Any) -> None:
+    async def post(self: Poster, author: Any, command: Any, queue: Any) -> None:
         rights = await self._rights.load(command.room)
         if rights is None or rights.role_of(author.user) is None:
             raise refusal(ErrorCode.NOT_FOUND)
-        await original(self, author, command)
+        await original(self, author, command, queue)
 
     return [(Poster, "_post_one", post)]
 
