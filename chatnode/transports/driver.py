@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
-from chatnode.access.rules import Action, decide
 from chatnode.protocol import limits
 from chatnode.protocol.codec import Reply, encode_frame, error_frame
 from chatnode.protocol.cursors import Cursor, CursorError, parse_cursor
 from chatnode.protocol.errors import CloseCode, ErrorCode, ProtocolError
-from chatnode.protocol.events import DelayedEvent, SubscribedEvent, TypingEvent
+from chatnode.protocol.events import DelayedEvent, SubscribedEvent
 from chatnode.protocol.frames import (
     Ack,
     Command,
@@ -22,7 +21,6 @@ from chatnode.protocol.frames import (
     Presence,
     React,
     Read,
-    Receipt,
     Refresh,
     Send,
     Subscribe,
@@ -33,24 +31,21 @@ from chatnode.protocol.frames import (
 from chatnode.rooms.catchup import refuse_unavailable
 from chatnode.rooms.ports import Unavailable
 from chatnode.rooms.posting import RoomQueue
-from chatnode.rooms.refusals import refusal
-from chatnode.rooms.rights import RoomRights
-from chatnode.rooms.room import Phase, Room
 from chatnode.session.bucket import TokenBucket
 from chatnode.session.core import Answer, Authenticate, Output, Perform, Say, Session, Shut, State
 from chatnode.session.lanes import Lanes
+from chatnode.transports import asking
 from chatnode.transports.desk import Desk, unsubscribed
-from chatnode.transports.joining import Joined, Tell, prepare, receipts_of
+from chatnode.transports.joining import Joined, Wanted, join
 from chatnode.transports.websocket.channel import Channel
 from chatnode.transports.websocket.wheel import Slot
 
-_JOIN_ATTEMPTS: Final = 5
 _WRITABLE_BYTES: Final = 64 * 1024
 _WRITABLE_S: Final = 10.0
 
 
 class Driver:
-    """A Receiver of its channel, a Follower of rooms, an Author of commands, a Connection of the desk."""
+    """A Receiver of its channel, a Joiner of rooms, an Asker, an Author of commands, a Connection of the desk."""
 
     __slots__ = (
         "_channel",
@@ -103,6 +98,12 @@ class Driver:
             self._queues = {}
         return self._queues
 
+    @property
+    def typed_at(self) -> dict[str, float]:
+        if self._typed_at is None:
+            self._typed_at = {}
+        return self._typed_at
+
     def begin(self, cursors: Mapping[str, str | None]) -> None:
         """Instead of a ``connect`` frame: follow these rooms, by the channel's authorization."""
         self._run(self._session.begin(cursors))
@@ -120,7 +121,7 @@ class Driver:
             self._desk.timers.cancel(self, self._slot)
             self._slot = None
         for room in tuple(self._session.rooms):
-            self._forget(room)
+            self.forget(room)
         if self._registered:
             self._registered = False
             self._desk.unregister(self)
@@ -150,7 +151,7 @@ class Driver:
         self._channel.close(code, reason)
 
     def drop(self, room: str, notice: bytes) -> None:
-        self._forget(room)
+        self.forget(room)
         self._channel.send(notice)
 
     def ended(self, room: str, code: str, message: str, *, retryable: bool) -> None:
@@ -164,6 +165,36 @@ class Driver:
                 ErrorCode.UNAVAILABLE, "this node is cut off and may not know your rights; try again", retry_after=1.0
             )
         return None
+
+    def claim(self, room: str) -> None:
+        if room in self._session.rooms:
+            return
+        refused = self._session.claim(room)
+        if refused is not None:
+            raise refused
+        self._desk.services.rights.pin(room)
+
+    def claimed(self, room: str) -> bool:
+        return room in self._session.rooms
+
+    def forget(self, room: str) -> None:
+        services = self._desk.services
+        services.hub.leave(room, self)
+        if room in self._session.rooms:
+            self._session.rooms.discard(room)
+            services.rights.unpin(room)
+
+    async def writable(self) -> None:
+        if self._channel.buffered <= _WRITABLE_BYTES:
+            return
+        self._drained = asyncio.Event()
+        try:
+            async with asyncio.timeout(_WRITABLE_S):
+                await self._drained.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._drained = None
 
     def answer(self, frame: Reply) -> None:
         self._session.finished()
@@ -241,7 +272,7 @@ class Driver:
             case Send() | Edit() | Delete() | React():
                 self._desk.services.poster.post(self, command)
             case Unsubscribe():
-                self._forget(command.room)
+                self.forget(command.room)
                 self.answer(Ack(id=command.id, room=command.room))
             case _:
                 self._desk.tasks.spawn(self._answer_later(command), type(command).__name__.lower())
@@ -262,42 +293,12 @@ class Driver:
             case Subscribe():
                 await self._subscribe(command)
                 return None
-            case History():
-                return await self._history(command)
-            case Read():
-                await self._allowed(command.room, Action.MARK_READ)
-                if not self._desk.services.receipts.note(self.user, command.room, command.at):
-                    raise ProtocolError(ErrorCode.UNAVAILABLE, "too many receipts wait", retry_after=1.0)
-                return Ack(id=command.id, room=command.room)
-            case Typing():
-                return await self._typing(command)
-            case Presence():
-                return await self._presence(command)
+            case History() | Read() | Typing() | Presence():
+                return await asking.answer(self._desk, self, command)
             case Refresh():
                 return await self._refresh(command)
             case _:
                 raise ProtocolError(ErrorCode.INVALID, f"{type(command).__name__} cannot be handled here")
-
-    async def _allowed(self, room: str, action: Action) -> RoomRights:
-        """The room's rights, if this user may do that in it now."""
-        services = self._desk.services
-        rights = await services.rights.load(room)
-        if rights is None or rights.role_of(self.user) is None:
-            # Another node may have stored a moment ago that there is such a room, or that this user is in it.
-            await services.hear_control()
-            rights = await services.rights.load(room)
-        return self._check(rights, action)
-
-    def _check(self, rights: RoomRights | None, action: Action) -> RoomRights:
-        standing = self.standing()
-        if standing is not None:
-            raise standing
-        if rights is None:
-            raise refusal(ErrorCode.NOT_FOUND)
-        code = decide(rights.kind, rights.role_of(self.user), action, closed=rights.closed)
-        if code is not None:
-            raise refusal(code)
-        return rights
 
     async def _subscribe(self, command: Subscribe) -> None:
         cursor = None if command.cursor is UNSET else _cursor(command.cursor)
@@ -316,7 +317,7 @@ class Driver:
                 )
             )
 
-        await self._join(command.room, cursor, command.limit, tell)
+        await join(self._desk.services, self, Wanted(command.room, cursor, command.limit, tell))
 
     async def _resume(self, cursors: dict[str, str | None]) -> None:
         """Follow the rooms that the client began with, one after the other."""
@@ -336,112 +337,14 @@ class Driver:
 
             if self._session.state is not State.READY:
                 return
-            await self._writable()
+            await self.writable()
             try:
-                await self._join(room, None if text is None else _cursor(text), limits.PAGE, tell)
+                cursor = None if text is None else _cursor(text)
+                await join(self._desk.services, self, Wanted(room, cursor, limits.PAGE, tell))
             except ProtocolError as error:
                 self.ended(room, error.code, error.message, retryable=error.retryable)
             except Unavailable as error:
                 self.ended(room, ErrorCode.UNAVAILABLE, str(error), retryable=True)
-
-    async def _join(self, name: str, cursor: Cursor | None, limit: int, tell: Tell) -> None:
-        """Follow a room and tell from where; nothing lies between what is told and what follows."""
-        services = self._desk.services
-        claimed = name not in self._session.rooms
-        refused = self._session.claim(name)
-        if refused is not None:
-            raise refused
-        if claimed:
-            services.rights.pin(name)
-        try:
-            rights = await self._allowed(name, Action.READ)
-            services.hub.leave(name, self)
-            receipts = await receipts_of(services, rights)
-            async with services.joining.entered(self):
-                for _ in range(_JOIN_ATTEMPTS):
-                    room = await services.hub.open(name)
-                    if await self._join_once(room, cursor, limit, receipts, tell):
-                        return
-            raise Unavailable(f"room {name} moves faster than it can be joined")
-        except BaseException:
-            self._forget(name)
-            raise
-
-    async def _join_once(
-        self, room: Room, cursor: Cursor | None, limit: int, receipts: tuple[Receipt, ...] | UnsetType, tell: Tell
-    ) -> bool:
-        """One attempt; the last awaited call is followed by check, reply and effect without another."""
-        services = self._desk.services
-        joined = await prepare(services, room, cursor, limit, receipts)
-        if joined is None or room.phase not in (Phase.LIVE, Phase.FILLING):
-            return False
-        self._check(services.rights.held(room.name), Action.READ)
-        if room.name not in self._session.rooms:
-            raise ProtocolError(ErrorCode.CONFLICT, "unsubscribed while subscribing")
-        if cursor is not None:
-            services.recovered(joined.recovered)
-        tell(joined)
-        for framed in joined.frames:
-            self._channel.write(framed)
-        services.hub.follow(room, self)
-        return True
-
-    def _forget(self, room: str) -> None:
-        """Follow a room no longer; nothing where it was not followed."""
-        services = self._desk.services
-        services.hub.leave(room, self)
-        if room in self._session.rooms:
-            self._session.rooms.discard(room)
-            services.rights.unpin(room)
-
-    async def _history(self, command: History) -> Ack:
-        given = [name for name in ("before", "after", "around") if getattr(command, name) is not UNSET]
-        if len(given) > 1:
-            raise ProtocolError(
-                ErrorCode.INVALID, f"{' and '.join(given)} exclude each other; give one", field=given[1]
-            )
-        await self._allowed(command.room, Action.READ)
-        await self._writable()
-        page = await self._desk.services.catch_up.page(
-            command.room,
-            before=None if command.before is UNSET else command.before,
-            after=None if command.after is UNSET else command.after,
-            around=None if command.around is UNSET else command.around,
-            limit=command.limit,
-        )
-        self._check(await self._desk.services.rights.load(command.room), Action.READ)
-        return Ack(
-            id=command.id,
-            room=command.room,
-            messages=page.messages,
-            more_before=page.more_before,
-            more_after=page.more_after,
-            partial=page.partial or UNSET,
-        )
-
-    async def _typing(self, command: Typing) -> Ack:
-        await self._allowed(command.room, Action.TYPE)
-        now = self._desk.services.clocks.monotonic()
-        if self._typed_at is None:
-            self._typed_at = {}
-        if not command.active or now - self._typed_at.get(command.room, -10.0) >= 1.0:
-            self._typed_at[command.room] = now
-            event = TypingEvent(
-                room=command.room,
-                sender=self.user,
-                active=command.active,
-                expires_ms=round(limits.TYPING_TTL_S * 1000),
-            )
-            await self._desk.services.live.pass_on(command.room, encode_frame(event))
-        return Ack(id=command.id, room=command.room)
-
-    async def _presence(self, command: Presence) -> Ack:
-        rights = await self._allowed(command.room, Action.SEE_PRESENCE)
-        if len(rights.members) > limits.PRESENCE_NAMES_MAX:
-            return Ack(id=command.id, room=command.room, count=self._desk.online_count(rights))
-        presence = self._desk.services.presence
-        online = tuple(sorted(user for user in rights.members if presence.online(user)))
-        return Ack(id=command.id, room=command.room, online=online, count=len(online))
 
     async def _refresh(self, command: Refresh) -> Ack:
         services = self._desk.services
@@ -456,19 +359,6 @@ class Driver:
         if self._slot is not None:
             self.watch()
         return Ack(id=command.id, expires_at=identity.expires_at)
-
-    async def _writable(self) -> None:
-        """Wait until most of what waits for this client has been sent, for a while."""
-        if self._channel.buffered <= _WRITABLE_BYTES:
-            return
-        self._drained = asyncio.Event()
-        try:
-            async with asyncio.timeout(_WRITABLE_S):
-                await self._drained.wait()
-        except TimeoutError:
-            return
-        finally:
-            self._drained = None
 
 
 def _bearer(header: str | None) -> str:
