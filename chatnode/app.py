@@ -141,7 +141,13 @@ async def _build(
         for node in nodes:
             await node.nats_error(error)
 
-    client = await connect(settings.nats_url, name=settings.node_id, on_reconnect=returned, on_error=failed)
+    client = await connect(
+        settings.nats_url,
+        name=settings.node_id,
+        ca_file=settings.nats_ca_file,
+        on_reconnect=returned,
+        on_error=failed,
+    )
     stack.push_async_callback(client.close)
     mongo = Mongo(settings.mongodb_uri, settings.mongodb_database, name=settings.node_id)
     stack.push_async_callback(mongo.close)

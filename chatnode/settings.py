@@ -65,9 +65,16 @@ class Settings:
     nats_url: Annotated[str, About("NATS servers, separated by commas.", secret=True)] = field(
         default="nats://127.0.0.1:4222", repr=False
     )
-    mongodb_uri: Annotated[str, About("MongoDB replica set.", secret=True, pattern=r"mongodb(\+srv)?://\S+")] = field(
-        default="mongodb://127.0.0.1:27017", repr=False
-    )
+    nats_ca_file: Annotated[
+        str,
+        About(
+            "File with the authorities (PEM) that NATS servers are checked against; with it, none without TLS is used."
+        ),
+    ] = ""
+    mongodb_uri: Annotated[
+        str,
+        About("MongoDB replica set; `tls=true&tlsCAFile=…` for TLS.", secret=True, pattern=r"mongodb(\+srv)?://\S+"),
+    ] = field(default="mongodb://127.0.0.1:27017", repr=False)
     mongodb_database: Annotated[str, About("Database that holds the history.", pattern=r"[A-Za-z0-9_-]{1,63}")] = "chat"
 
     node_id: Annotated[

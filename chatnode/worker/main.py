@@ -116,7 +116,11 @@ class Worker:
     async def connect(self) -> bool:
         name = f"chatworker {self._settings.node_id}"
         self._client = await connect(
-            self._settings.nats_url, name=name, on_disconnect=self._on_disconnect, on_reconnect=self._on_reconnect
+            self._settings.nats_url,
+            name=name,
+            ca_file=self._settings.nats_ca_file,
+            on_disconnect=self._on_disconnect,
+            on_reconnect=self._on_reconnect,
         )
         self._metrics.nats_connected.set(1)
         await follow_elections(self._client, self._on_elected)

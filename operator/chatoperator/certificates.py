@@ -1,0 +1,152 @@
+"""An authority of one ChatCluster's own, and the certificates that it issues to the datastores' members (RFC 5280).
+
+Keys are ECDSA over P-256. A certificate counts from an hour before it is made, for clocks that are behind.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from msgspec import Struct
+
+from chatoperator.plan.tls import Certificate
+
+AUTHORITY_DAYS: Final = 3650
+MEMBER_DAYS: Final = 90
+_BEHIND: Final = timedelta(hours=1)
+
+
+class Keypair(Struct, frozen=True):
+    """A certificate and its private key, both PEM."""
+
+    certificate: str
+    key: str
+
+
+def make_authority(name: str, now: datetime) -> Keypair:
+    """Signs members' certificates, no other authorities."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _name(f"{name} {now:%Y-%m-%d}")
+    built = (
+        _builder(subject, subject, key.public_key(), now, AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return _keypair(built, key)
+
+
+def issue(authority: Keypair, name: str, hosts: Sequence[str], now: datetime, days: float = MEMBER_DAYS) -> Keypair:
+    """For servers under ``hosts``, which are each other's clients too."""
+    signer = _private(authority.key)
+    above = x509.load_pem_x509_certificate(authority.certificate.encode())
+    key = ec.generate_private_key(ec.SECP256R1())
+    built = (
+        _builder(_name(name), above.subject, key.public_key(), now, days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        )
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+    return _keypair(built, key)
+
+
+def read(pem: str) -> tuple[Certificate, ...]:
+    """The certificates in ``pem``, in order; none where it holds something else."""
+    try:
+        found = x509.load_pem_x509_certificates(pem.encode())
+    except ValueError:
+        return ()
+    return tuple(_read(each) for each in found)
+
+
+def signed_by(member: str, authority: str) -> bool:
+    """Whether the first certificate of ``member`` was issued by the first of ``authority``."""
+    try:
+        below, above = (x509.load_pem_x509_certificate(pem.encode()) for pem in (member, authority))
+        below.verify_directly_issued_by(above)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def fingerprint(der: bytes) -> str:
+    """SHA-256 of a certificate."""
+    return hashlib.sha256(der).hexdigest()
+
+
+def _read(found: x509.Certificate) -> Certificate:
+    try:
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        hosts = tuple(names.get_values_for_type(x509.DNSName))
+    except x509.ExtensionNotFound:
+        hosts = ()
+    return Certificate(
+        hosts=hosts,
+        since=found.not_valid_before_utc.timestamp(),
+        until=found.not_valid_after_utc.timestamp(),
+        fingerprint=fingerprint(found.public_bytes(Encoding.DER)),
+    )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:64])])
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: float
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BEHIND)
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _private(pem: str) -> ec.EllipticCurvePrivateKey:
+    key = load_pem_private_key(pem.encode(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError("the authority's key is not one of an elliptic curve; delete its Secret for a new one")
+    return key
+
+
+def _keypair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Keypair:
+    return Keypair(
+        certificate=certificate.public_bytes(Encoding.PEM).decode(),
+        key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+    )
