@@ -49,6 +49,10 @@ class Storm(Struct, frozen=True):
     """Sockets that did not have the last message of their room 10 s after everybody was back."""
     attempts: int
     refused: int
+    """Attempts that were answered by 503."""
+    unreachable: int
+    late: int
+    """Attempts that were given up after 10 s."""
     node_mib: tuple[float, ...]
     """Highest resident memory of each node process."""
     memory_limit_mib: float = _MEMORY_LIMIT_MIB
@@ -93,41 +97,43 @@ async def storm(sockets: int, directory: Path, say: Callable[[str], None]) -> St
             Person(room, cluster.token(user), places, number, _source(number), tally, draw)
             for number, (room, user) in enumerate((room, user) for room in rooms for user in members[room])
         ]
-        began = time.monotonic()
-        for start in range(0, len(people), 100):
-            await asyncio.gather(*(person.dial() for person in people[start : start + 100]))
-        connect_s = await _until_joined(people, began, say)
-        memory = Memory([cluster.nodes[0].pid, cluster.nodes[1].pid])
-        writers = [
-            Writer(Client(cluster.socket_urls, cluster.token(f"writer-{n}"), timeout=120.0), rooms[n::20], 4.0)
-            for n in range(min(20, len(rooms)))
-        ]
-        async with asyncio.TaskGroup() as group:
-            for writer in writers:
-                group.create_task(writer.run())
-            await asyncio.sleep(10.0)
-            say("one node is killed")
+        try:
             began = time.monotonic()
-            await cluster.nodes[0].kill()
-            storm_s = await _until_joined(people, began, say)
-            memory.look(cluster.nodes[1].pid)
-            await cluster.nodes[0].start()
-            await asyncio.sleep(5.0)
-            say("both nodes are killed")
-            began = time.monotonic()
-            await asyncio.gather(*(node.kill() for node in cluster.nodes))
-            await asyncio.gather(*(node.start() for node in cluster.nodes))
-            restarted_s = time.monotonic() - began
-            storm_all_s = await _until_joined(people, began, say)
-            for node in cluster.nodes:
-                memory.look(node.pid)
-            await asyncio.sleep(5.0)
-            for writer in writers:
-                writer.ended.set()
-        last = {room: said for writer in writers for room, said in writer.said.items()}
-        behind = await _behind(people, [last[room] for room in rooms for _ in members[room]])
-        for person in people:
-            person.stop()
+            for start in range(0, len(people), 100):
+                await asyncio.gather(*(person.dial() for person in people[start : start + 100]))
+            connect_s = await _until_joined(people, began, say)
+            memory = Memory([cluster.nodes[0].pid, cluster.nodes[1].pid])
+            writers = [
+                Writer(Client(cluster.socket_urls, cluster.token(f"writer-{n}"), timeout=120.0), rooms[n::20], 4.0)
+                for n in range(min(20, len(rooms)))
+            ]
+            async with asyncio.TaskGroup() as group:
+                for writer in writers:
+                    group.create_task(writer.run())
+                await asyncio.sleep(10.0)
+                say("one node is killed")
+                began = time.monotonic()
+                await cluster.nodes[0].kill()
+                storm_s = await _until_joined(people, began, say)
+                memory.look(cluster.nodes[1].pid)
+                await cluster.nodes[0].start()
+                await asyncio.sleep(5.0)
+                say("both nodes are killed")
+                began = time.monotonic()
+                await asyncio.gather(*(node.kill() for node in cluster.nodes))
+                await asyncio.gather(*(node.start() for node in cluster.nodes))
+                restarted_s = time.monotonic() - began
+                storm_all_s = await _until_joined(people, began, say)
+                for node in cluster.nodes:
+                    memory.look(node.pid)
+                await asyncio.sleep(5.0)
+                for writer in writers:
+                    writer.ended.set()
+            last = {room: said for writer in writers for room, said in writer.said.items()}
+            behind = await _behind(people, [last[room] for room in rooms for _ in members[room]])
+        finally:
+            for person in people:
+                await person.stop()
         return Storm(
             sockets=len(people),
             rooms=len(rooms),
@@ -142,6 +148,8 @@ async def storm(sockets: int, directory: Path, say: Callable[[str], None]) -> St
             behind=behind,
             attempts=tally.attempts,
             refused=tally.refused,
+            unreachable=tally.unreachable,
+            late=tally.late,
             node_mib=memory.highest,
         )
 

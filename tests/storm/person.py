@@ -20,7 +20,7 @@ from chatclient.backoff import delay
 _STATUS: Final = re.compile(rb"HTTP/1\.1 (\d{3})[^\r]*\r\n")
 _RETRY: Final = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
 _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
-_HANDSHAKE_S: Final = 10.0
+ATTEMPT_S: Final = 10.0
 
 
 class _Said(Struct):
@@ -61,6 +61,9 @@ class Tally:
     refused: int = 0
     attempts: int = 0
     welcomes: int = 0
+    unreachable: int = 0
+    late: int = 0
+    """Attempts that were not in their room after :data:`ATTEMPT_S`."""
 
 
 class Person(asyncio.Protocol):
@@ -70,6 +73,7 @@ class Person(asyncio.Protocol):
         "_attempt",
         "_buffer",
         "_cursor",
+        "_dialling",
         "_draw",
         "_greeted",
         "_loop",
@@ -109,6 +113,7 @@ class Person(asyncio.Protocol):
         self._cursor = ""
         self._greeted = False
         self._stopped = False
+        self._dialling: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self.joined = False
@@ -128,18 +133,22 @@ class Person(asyncio.Protocol):
         self._tally.attempts += 1
         self._timer = None
         try:
-            async with asyncio.timeout(_HANDSHAKE_S):
+            async with asyncio.timeout(ATTEMPT_S):
                 place = self.place
                 await self._loop.create_connection(lambda: self, place.host, place.port, local_addr=(self._source, 0))
         except (OSError, TimeoutError):
+            self._tally.unreachable += 1
             self._again()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
+        if self._dialling is not None:
+            self._dialling.cancel()
+            await asyncio.wait([self._dialling])
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvloop's is no subclass
         self._transport = transport
@@ -150,7 +159,7 @@ class Person(asyncio.Protocol):
             f"GET /v1/ws HTTP/1.1\r\nHost: {self.place.host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat.v1\r\n\r\n".encode()
         )
-        self._timer = self._loop.call_later(_HANDSHAKE_S, transport.abort)
+        self._timer = self._loop.call_later(ATTEMPT_S, self._give_up, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
@@ -174,7 +183,14 @@ class Person(asyncio.Protocol):
             self._turn += 1
         wait = delay(self._attempt, self._draw()) if told is None else told
         self._attempt += 1
-        self._timer = self._loop.call_later(wait, lambda: self._loop.create_task(self.dial()))
+        self._timer = self._loop.call_later(wait, self._dial_again)
+
+    def _give_up(self, transport: asyncio.Transport) -> None:
+        self._tally.late += 1
+        transport.abort()
+
+    def _dial_again(self) -> None:
+        self._dialling = self._loop.create_task(self.dial())
 
     def _leave(self, told: float | None, *, elsewhere: bool) -> None:
         """Come again as the server says, rather than by the end of the connection."""

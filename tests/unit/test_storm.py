@@ -1,7 +1,7 @@
 """The storm's people see a gap, a copy and a page that does not reach back, and come again as they are told."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 import pytest
@@ -27,14 +27,14 @@ class Line:
 
 
 @pytest.fixture
-async def met() -> Iterator[tuple[Person, Line, Tally]]:
+async def met() -> AsyncIterator[tuple[Person, Line, Tally]]:
     """Somebody whose upgrade was accepted."""
     tally, line = Tally(), Line()
     person = Person("r", "t", [Place("127.0.0.1", 1)], 0, "127.0.0.1", tally, lambda: 0.5)
     person.connection_made(line)  # type: ignore[arg-type]
     person.data_received(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
     yield person, line, tally
-    person.stop()
+    await person.stop()
 
 
 def frame(**fields: object) -> bytes:
@@ -102,4 +102,4 @@ async def test_who_is_refused_for_now_waits_as_long_as_it_is_told() -> None:
     assert tally.refused == 1
     assert person.wakes_at is not None
     assert 6.9 <= person.wakes_at - before <= 7.2
-    person.stop()
+    await person.stop()
