@@ -1,7 +1,7 @@
 """The HTTP interface for the platform's backend and for people's clients (``docs/protocol.md``, "HTTP").
 
 A change is stored in the control stream before it is answered, and the answering node has applied it by then, so that
-it reads what it wrote. Who may do what is decided in :mod:`chatnode.access`, here only asked.
+it reads what it wrote. Who asks and what they may do is told by :mod:`chatnode.transports.callers`.
 """
 
 import base64
@@ -16,11 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chatnode.access.rules import Action, decide, decide_direct, decide_rank, decide_service
+from chatnode.access.rules import Action, decide_direct
 from chatnode.access.scopes import is_service
 from chatnode.identity.tokens import Identity, Verifier
 from chatnode.protocol import limits
-from chatnode.protocol.control import ControlEvent, Member, MemberPut, Revoked, Role, RoomPut
+from chatnode.protocol.control import ControlEvent, Member, MemberPut, Revoked, RoomPut
 from chatnode.protocol.errors import ErrorCode, ProtocolError
 from chatnode.protocol.frames import Position
 from chatnode.protocol.ids import direct_room
@@ -41,8 +41,8 @@ from chatnode.protocol.rest import (
 )
 from chatnode.rooms.ports import ControlPublisher, Page, Unavailable, UserRoom
 from chatnode.rooms.rights import RoomRights, fold_room
-from chatnode.session.bucket import told
 from chatnode.transports import parameters
+from chatnode.transports.callers import Callers, RightsReader, check_change, check_service
 from chatnode.transports.http import Handler, answer, answering, body_of, unavailable
 
 _APPLIED_S: Final = 2.0
@@ -54,12 +54,10 @@ _KEY: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _PLACES: Final = ("before", "after", "around")
 
 
-class RoomRightsReader(Protocol):
-    """What is asked of :class:`chatnode.rooms.rights.Rights`."""
+class RoomRightsReader(RightsReader, Protocol):
+    """What is asked of :class:`chatnode.rooms.rights.Rights`, here and for who asks."""
 
-    async def load(self, room: str) -> RoomRights | None: ...
     async def rooms_of(self, user: str) -> tuple[UserRoom, ...]: ...
-    async def revoked_before(self, user: str) -> int: ...
 
 
 class PageReader(Protocol):
@@ -121,33 +119,36 @@ def _by_method(path: str, handlers: Mapping[str, Handler]) -> list[Route]:
 
 class _Rest:
     def __init__(self, services: RestServices) -> None:
-        self._verifier = services.verifier
+        self._callers = Callers(
+            services.verifier,
+            services.rights,
+            hear=services.hear,
+            suspended=services.suspended,
+            wait=services.wait,
+        )
         self._rights = services.rights
         self._control = services.control
         self._reach = services.reach
-        self._hear = services.hear
         self._page = services.page
-        self._suspended = services.suspended
-        self._wait = services.wait
         self._now_ms = services.now_ms
         self._draw_id = services.draw_id
 
     async def me(self, request: Request) -> Response:
-        caller = await self._caller(request)
+        caller = await self._callers.identify(request)
         return answer(Me(caller.user, caller.name, caller.expires_at))
 
     async def rooms(self, request: Request) -> Response:
-        caller = await self._caller(request)
+        caller = await self._callers.identify(request)
         parameters.only(request, ())
         return answer(RoomList(tuple(_listed(room) for room in await self._rights.rooms_of(caller.user))))
 
     async def room(self, request: Request) -> Response:
-        caller = await self._caller(request)
-        rights = await self._allowed(caller, parameters.path_id(request, "room"), Action.READ)
+        caller = await self._callers.identify(request)
+        rights = await self._callers.allowed(caller, parameters.path_id(request, "room"), Action.READ)
         return answer(_shown(rights))
 
     async def messages(self, request: Request) -> Response:
-        caller = await self._caller(request)
+        caller = await self._callers.identify(request)
         room = parameters.path_id(request, "room")
         parameters.only(request, (*_PLACES, "limit"))
         places = {
@@ -158,17 +159,17 @@ class _Rest:
         if len(places) > 1:
             raise ProtocolError(ErrorCode.INVALID, "at most one of before, after, around", field=sorted(places)[1])
         limit = parameters.limit(request.query_params.get("limit"))
-        await self._allowed(caller, room, Action.READ)
+        await self._callers.allowed(caller, room, Action.READ)
         page = await self._page(
             room, before=places.get("before"), after=places.get("after"), around=places.get("around"), limit=limit
         )
         # What was fetched may not be shown to somebody who was removed meanwhile.
-        await self._allowed(caller, room, Action.READ)
+        await self._callers.allowed(caller, room, Action.READ)
         return answer(MessagePage(page.messages, page.more_before, page.more_after, page.partial or UNSET))
 
     async def put_room(self, request: Request) -> Response:
-        caller = await self._caller(request)
-        _service_alone(caller)
+        caller = await self._callers.identify(request)
+        check_service(caller)
         room = parameters.path_id(request, "room")
         body = await body_of(request, PutRoom)
         if _DIRECT_ROOM.fullmatch(room):
@@ -191,25 +192,25 @@ class _Rest:
         return answer(_shown(await self._after(before, seq, event)))
 
     async def put_member(self, request: Request) -> Response:
-        caller = await self._caller(request)
+        caller = await self._callers.identify(request)
         room, user = parameters.path_id(request, "room"), parameters.path_id(request, "user")
         body = await body_of(request, PutMember)
-        rights = await self._known(caller, room)
+        rights = await self._callers.known(caller, room)
         action = Action.SET_ROLE if user in rights.members else Action.ADD_MEMBER
-        self._decide_change(caller, rights, user, body.role, action)
+        check_change(caller, rights, user, body.role, action)
         member = Member(user, body.role, _name(body.name, rights, user))
         return await self._change(request, caller, room, user, member)
 
     async def remove_member(self, request: Request) -> Response:
-        caller = await self._caller(request)
+        caller = await self._callers.identify(request)
         room, user = parameters.path_id(request, "room"), parameters.path_id(request, "user")
-        rights = await self._known(caller, room)
+        rights = await self._callers.known(caller, room)
         action = Action.LEAVE if user == caller.user and not is_service(caller.scopes) else Action.REMOVE_MEMBER
-        self._decide_change(caller, rights, user, None, action)
+        check_change(caller, rights, user, None, action)
         return await self._change(request, caller, room, user, None)
 
     async def open_direct(self, request: Request) -> Response:
-        caller = await self._caller(request)
+        caller = await self._callers.identify(request)
         body = await body_of(request, OpenDirect)
         if body.user == caller.user:
             raise ProtocolError(ErrorCode.INVALID, "a direct room needs somebody else", field="user")
@@ -222,8 +223,8 @@ class _Rest:
         return await self._create_direct(caller, body.user, room)
 
     async def revoke(self, request: Request) -> Response:
-        caller = await self._caller(request)
-        _service_alone(caller)
+        caller = await self._callers.identify(request)
+        check_service(caller)
         user = parameters.path_id(request, "user")
         body = await body_of(request, Revoke)
         now = self._now_ms()
@@ -275,51 +276,6 @@ class _Rest:
                 shared.append((mine, theirs))
         return shared
 
-    async def _caller(self, request: Request) -> Identity:
-        """Who asks; every request begins with it. Refuses while this node may not know of a right that ended."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise ProtocolError(ErrorCode.UNAUTHENTICATED, "send the token as Authorization: Bearer <token>")
-        identity = await self._verifier.verify(token.strip())
-        wait = 0.0 if is_service(identity.scopes) else self._wait(identity.user)
-        if wait:
-            raise ProtocolError(ErrorCode.RATE_LIMITED, "too many requests; slow down", retry_after=told(wait))
-        self._check_suspended()
-        if identity.issued_at < await self._rights.revoked_before(identity.user):
-            raise ProtocolError(ErrorCode.UNAUTHENTICATED, "this token was revoked; sign in again")
-        return identity
-
-    def _check_suspended(self) -> None:
-        if self._suspended():
-            raise unavailable("this node is cut off from the others; try again")
-
-    async def _known(self, caller: Identity, room: str) -> RoomRights:
-        """The room, if the caller may know of it."""
-        service = is_service(caller.scopes)
-        rights = await self._rights.load(room)
-        if rights is None or (rights.role_of(caller.user) is None and not service):
-            # Another node may have stored a moment ago that there is such a room, or that the caller is in it.
-            await self._hear()
-            rights = await self._rights.load(room)
-        if rights is None or (rights.role_of(caller.user) is None and not service):
-            raise ProtocolError(ErrorCode.NOT_FOUND, "this room does not exist, or you are not in it")
-        return rights
-
-    async def _allowed(self, caller: Identity, room: str, action: Action) -> RoomRights:
-        rights = await self._known(caller, room)
-        _raise_for(_decide(caller, rights, action))
-        return rights
-
-    def _decide_change(
-        self, caller: Identity, rights: RoomRights, user: str, role: Role | None, action: Action
-    ) -> None:
-        _raise_for(_decide(caller, rights, action))
-        own = rights.role_of(caller.user)
-        if own is None or is_service(caller.scopes) or action is Action.LEAVE:
-            return
-        if decide_rank(own, rights.role_of(user), role) is not None:
-            raise ProtocolError(ErrorCode.FORBIDDEN, "nobody gives or takes away a role above their own", field="role")
-
     async def _change(
         self, request: Request, caller: Identity, room: str, user: str, member: Member | None
     ) -> Response:
@@ -349,7 +305,7 @@ class _Rest:
 
     async def _store(self, event: ControlEvent) -> int:
         """Stored when it returns, and applied on this node unless that takes unusually long."""
-        self._check_suspended()
+        self._callers.check_suspended()
         seq = await self._control.publish_control(event)
         await self._reach(seq, _APPLIED_S)
         return seq
@@ -363,28 +319,6 @@ class _Rest:
             raise ProtocolError(ErrorCode.INVALID, "1 to 200 visible ASCII characters", field=IDEMPOTENCY_KEY)
         name = f"{caller.user}\n{key}".encode()
         return "k-" + base64.urlsafe_b64encode(hashlib.sha256(name).digest()[:24]).decode()
-
-
-def _decide(caller: Identity, rights: RoomRights, action: Action) -> ErrorCode | None:
-    """As the platform's backend where the scope says so, else by the caller's own role."""
-    if is_service(caller.scopes):
-        return decide_service(rights.kind, action)
-    return decide(rights.kind, rights.role_of(caller.user), action, closed=rights.closed)
-
-
-def _raise_for(code: ErrorCode | None) -> None:
-    if code is None:
-        return
-    words = {
-        ErrorCode.NOT_FOUND: "this room does not exist, or you are not in it",
-        ErrorCode.ROOM_CLOSED: "this room is closed; it can be read, not changed",
-    }
-    raise ProtocolError(code, words.get(code, "you may not do this in this room"))
-
-
-def _service_alone(caller: Identity) -> None:
-    if not is_service(caller.scopes):
-        raise ProtocolError(ErrorCode.FORBIDDEN, "this is for the platform's backend: scope chat:admin")
 
 
 def _check_unique(members: Sequence[NewMember]) -> None:
