@@ -15,6 +15,8 @@ from chatnode.local.children import LineSink, Server
 from chatnode.local.servers import find_mongod, find_program, run_mongo_command
 
 REPLICA_SET: Final = "chat"
+ELECTION_TIMEOUT_MS: Final = 5_000
+"""As the operator sets it up."""
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 
 
@@ -201,6 +203,7 @@ async def initiate(members: Sequence[MongoMember], within_s: float = 60.0) -> No
     config = {
         "_id": REPLICA_SET,
         "members": [{"_id": number, "host": member.address} for number, member in enumerate(members)],
+        "settings": {"electionTimeoutMillis": ELECTION_TIMEOUT_MS},
     }
     async with asyncio.timeout(within_s):
         await members[0].ask({"replSetInitiate": config})

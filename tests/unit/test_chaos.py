@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from chatnode.protocol.events import MessageEvent
 from chatnode.protocol.frames import Position, Send
+from chatoperator import mongo
+from tests.chaos import servers
 from tests.chaos.damage import damage
 from tests.chaos.journal import Journal, read_journal
 from tests.chaos.plan import AT_ONCE, NETWORKED, SHAPED, Fault, Kind, Means, Target, plan
@@ -62,7 +64,14 @@ def test_nothing_is_planned_that_this_machine_cannot_do(seed: int) -> None:
 
 
 def test_many_seeds_plan_every_kind() -> None:
-    assert {fault.kind for seed in range(20) for fault in plan(seed, 300.0, Means())} == set(Kind) - {Kind.RESTORE}
+    assert {fault.kind for seed in range(20) for fault in plan(seed, 300.0, Means())} == set(Kind) - {
+        Kind.RESTORE,
+        Kind.HELD,
+    }
+
+
+def test_the_replica_set_elects_as_fast_as_in_production() -> None:
+    assert servers.ELECTION_TIMEOUT_MS == mongo.ELECTION_TIMEOUT_MS
 
 
 def test_every_planted_fault_is_found() -> None:
