@@ -19,7 +19,8 @@ from tests.oracle.log import (
     decode_records,
     encode_record,
 )
-from tests.oracle.verdict import Problem, Rule, Verdict, judge
+from tests.oracle.rules import Rule
+from tests.oracle.verdict import Problem, Verdict, judge
 from tests.oracle.watched import Watched, Witness
 
 __all__ = [

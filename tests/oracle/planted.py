@@ -10,7 +10,8 @@ from chatnode.protocol.fold import Timeline
 from chatnode.protocol.frames import Delete, Message, Position, Send, StoredCommand
 from tests.oracle.effects import event_of
 from tests.oracle.log import Acked, Delivered, HistoryRead, Invoked, Record, Settled, Subscribed
-from tests.oracle.verdict import Rule, judge
+from tests.oracle.rules import Rule
+from tests.oracle.verdict import judge
 
 _ROOM: Final = "planted"
 _PEOPLE: Final = ("ana", "bob", "eve")

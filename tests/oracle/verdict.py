@@ -1,6 +1,5 @@
 """The verdict over a log and the history that is left: which promises of the protocol were broken, and by what."""
 
-import enum
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,41 +21,13 @@ from tests.oracle.log import (
     Subscribed,
     Unknown,
 )
+from tests.oracle.pages import lacking
+from tests.oracle.rules import Rule
 
 R = TypeVar("R", bound=Record)
 
 Author = tuple[str, str]
 """User and command id: what makes a command one."""
-
-
-class Rule(enum.StrEnum):
-    LOST = "lost"
-    """Acked, or delivered to somebody, and not in the history."""
-    FALSE_ACK = "false_ack"
-    """Acked as something, or somewhere, that it is not."""
-    DUPLICATED = "duplicated"
-    PHANTOM = "phantom"
-    """Nobody sent it."""
-    PREMATURE = "premature"
-    """Seen before it was sent."""
-    ALTERED = "altered"
-    """Not what was sent."""
-    REORDERED = "reordered"
-    """Delivered behind something that comes after it."""
-    DISAGREEMENT = "disagreement"
-    """Two clients, or a client and the history, hold different things at one place, or one thing at two."""
-    GAP = "gap"
-    """Something was left out between two things that a client has."""
-    SENDER_ORDER = "sender_order"
-    """One client's commands in a room stand in another order than it sent them."""
-    STALE = "stale"
-    """A read that lacks what was acked before it was asked for."""
-    REFUSED_KEPT = "refused_kept"
-    """Refused for good, and yet it had its effect."""
-    RESURRECTED = "resurrected"
-    """Deleted, acked, and shown again."""
-    WRONG_FOLD = "wrong_fold"
-    """The history is not what its events make."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +166,7 @@ class _RoomTrial:
             self._all_agree(),
             self._senders_order(),
             self._reads_are_fresh(),
+            self._pages_are_whole(),
             self._fold(),
             *(self._segment(segment) for segment in self._segments),
         ]
@@ -393,6 +365,11 @@ class _RoomTrial:
                 elif Position(message.rev_epoch or message.epoch, message.rev) < acked.position:
                     yield Rule.STALE, f"{read.client} read {spot(command.target)} without an edit that was acked before"
 
+    def _pages_are_whole(self) -> Iterator[tuple[Rule, str]]:
+        if self._all_known():
+            pages = [page for page in self._case.all(Subscribed) if page.room == self._room and not page.recovered]
+            yield from lacking(pages, self._events())
+
     def _amendments(self, acked: Acked) -> list[Edit | Delete]:
         sent = self._sent(acked.user, acked.command)
         return [command for command in sent if isinstance(command, Edit | Delete) and command.room == acked.room]
@@ -401,13 +378,9 @@ class _RoomTrial:
 
     def _fold(self) -> Iterator[tuple[Rule, str]]:
         """Where every outcome is known, events seen and commands acked make the history."""
-        if any(self._sent_here(unknown) for unknown in self._case.all(Unknown)):
+        if not self._all_known():
             return
-        events = dict(self._seen)
-        for acked in self._acked:
-            made = self._event_of(acked)
-            if made is not None:
-                events.setdefault(acked.position, made)
+        events = self._events()
         timeline = Timeline()
         for position in sorted(events):
             timeline.apply(events[position])
@@ -416,6 +389,19 @@ class _RoomTrial:
             if kept is not None and timeless(kept) != timeless(message):
                 rule = Rule.RESURRECTED if message.deleted and not kept.deleted else Rule.WRONG_FOLD
                 yield rule, f"events make {timeless(message)}, the history has {timeless(kept)}"
+
+    def _all_known(self) -> bool:
+        """Whether every outcome is."""
+        return not any(self._sent_here(unknown) for unknown in self._case.all(Unknown))
+
+    def _events(self) -> dict[Position, StoredEvent]:
+        """All that somebody saw, and what was acked besides."""
+        events = dict(self._seen)
+        for acked in self._acked:
+            made = self._event_of(acked)
+            if made is not None:
+                events.setdefault(acked.position, made)
+        return events
 
     def _sent_here(self, unknown: Unknown) -> bool:
         return any(command.room == self._room for command in self._sent(unknown.user, unknown.command))

@@ -1,0 +1,33 @@
+"""The promises that a run can break."""
+
+import enum
+
+
+class Rule(enum.StrEnum):
+    LOST = "lost"
+    """Acked, or delivered to somebody, and not in the history."""
+    FALSE_ACK = "false_ack"
+    """Acked as something, or somewhere, that it is not."""
+    DUPLICATED = "duplicated"
+    PHANTOM = "phantom"
+    """Nobody sent it."""
+    PREMATURE = "premature"
+    """Seen before it was sent."""
+    ALTERED = "altered"
+    """Not what was sent."""
+    REORDERED = "reordered"
+    """Delivered behind something that comes after it."""
+    DISAGREEMENT = "disagreement"
+    """Two clients, or a client and the history, hold different things at one place, or one thing at two."""
+    GAP = "gap"
+    """Something was left out between two things that a client has."""
+    SENDER_ORDER = "sender_order"
+    """One client's commands in a room stand in another order than it sent them."""
+    STALE = "stale"
+    """A read that lacks what was acked before it was asked for."""
+    REFUSED_KEPT = "refused_kept"
+    """Refused for good, and yet it had its effect."""
+    RESURRECTED = "resurrected"
+    """Deleted, acked, and shown again."""
+    WRONG_FOLD = "wrong_fold"
+    """The history is not what its events make."""
