@@ -29,6 +29,7 @@ from chatnode.transports.fallback import routes as fallback
 from chatnode.transports.fallback.visit import FallbackServices
 from chatnode.transports.http import EXCEPTION_HANDLERS
 from chatnode.transports.rates import Rates
+from chatnode.transports.steered import SteeredNode
 from chatnode.transports.websocket.channel import SocketLimits
 from chatnode.transports.websocket.host import SocketHost
 from chatnode.transports.websocket.http import guarded_http
@@ -72,6 +73,7 @@ async def run_node(settings: Settings, signals: Signals | None = None) -> None:
     host = SocketHost(loop, _limits(settings))
     metrics.watch_sockets(host.counts, lambda: host.waiting)
     nodes: list[Node] = []
+    steered: list[SteeredNode] = []
     listener = socket.create_server((settings.host, settings.port), backlog=2048)
     async with AsyncExitStack() as stack:
         stack.callback(listener.close)
@@ -79,19 +81,20 @@ async def run_node(settings: Settings, signals: Signals | None = None) -> None:
         stack.push_async_callback(tracing.close)
         unready: Callable[[], Sequence[str]] = lambda: nodes[0].unready() if nodes else ["starting"]  # noqa: E731
         away = steering.Sample(node=settings.node_id, state="starting", time_ms=0, capacity=settings.max_connections)
-        steered = steering.routes(nodes, settings.control_token, away)
+        orders = steering.routes(steered, settings.control_token, away)
         await stack.enter_async_context(
-            serve_admin(admin_app(metrics.registry, unready, steered), settings.admin_host, settings.admin_port)
+            serve_admin(admin_app(metrics.registry, unready, orders), settings.admin_host, settings.admin_port)
         )
         starting = asyncio.create_task(_start(settings, host, metrics, tracing, stack), name="start")
         node = await _unless(signals.stop, starting)
         if node is None:
             return
         nodes.append(node)
+        steered.append(node.steered)
         async with _serve(node, host, listener):
             logger.info("serving on %s:%d", *listener.getsockname()[:2])
             await signals.stop.wait()
-            await node.drain(settings.drain_settle_s, settings.drain_window_s, signals.hurry)
+            await node.steered.drain(settings.drain_settle_s, settings.drain_window_s, signals.hurry)
 
 
 async def _unless(stop: asyncio.Event, starting: asyncio.Task[Node]) -> Node | None:

@@ -6,7 +6,6 @@ import math
 import random
 import secrets
 import time
-from collections import deque
 from typing import Final
 
 from chatnode import __version__
@@ -26,7 +25,7 @@ from chatnode.history.receipts import MongoReceipts
 from chatnode.history.rights import MongoRights
 from chatnode.protocol.codec import encode_frame
 from chatnode.protocol.control import ControlEvent
-from chatnode.protocol.errors import CloseCode, ErrorCode
+from chatnode.protocol.errors import ErrorCode
 from chatnode.protocol.events import WholeEvent
 from chatnode.protocol.sealing import PlainSealer
 from chatnode.rooms.catchup import CatchUp
@@ -45,23 +44,20 @@ from chatnode.session.core import SessionLimits
 from chatnode.settings import Settings
 from chatnode.telemetry.metrics import NodeMetrics, by_label
 from chatnode.telemetry.traces import Tracing
-from chatnode.transports.departure import GRACE_S, Departure
+from chatnode.transports.departure import Departure
 from chatnode.transports.desk import Clocks, Desk, Services, TokenVerifier
 from chatnode.transports.driver import Driver
 from chatnode.transports.hearing import Hearing
-from chatnode.transports.steering import Sample, Shed, State, TakeStance
+from chatnode.transports.steered import TURN_S, SteeredNode
 from chatnode.transports.websocket.channel import Channel, Refusal
 from chatnode.transports.websocket.frames import frame_text
 from chatnode.transports.websocket.host import SocketHost
 
 logger = logging.getLogger(__name__)
 
-_GUARD_S: Final = 0.25
 _PRESENCE_S: Final = 0.5
 _EPOCHS_S: Final = 10.0
 _HEAR_S: Final = 2.0
-_LAGS: Final = 40
-"""Turns of the guard over which lag is told: ten seconds."""
 
 
 def wall_ms() -> int:
@@ -69,7 +65,7 @@ def wall_ms() -> int:
 
 
 class Node:
-    """Constructed over open connections; ``start`` brings it up, ``drain`` sends its clients away, ``stop`` ends it."""
+    """Constructed over open connections. ``start`` brings it up, ``steered.drain`` empties it, ``stop`` ends it."""
 
     def __init__(
         self,
@@ -89,8 +85,6 @@ class Node:
         self._host = host
         self._tasks = TaskOwner()
         self._started = False
-        self._stopping = False
-        self._lags: deque[float] = deque(maxlen=_LAGS)
         self._connects = Admission(settings.connects_per_s, settings.connects_burst, host.timers.time())
         clock = host.timers.time
         sealer = PlainSealer()
@@ -206,6 +200,9 @@ class Node:
             keep_s=settings.socket_keep_s,
         )
         self.departure = Departure(self.desk, random.Random(secrets.randbits(64)))  # noqa: S311  spread, not secrecy
+        self.steered = SteeredNode(
+            settings, self.desk, self.departure, host.counts, suspended=self.feed.suspended, peers=self.presence.peers
+        )
         metrics.draining.set_function(lambda: self.departure.stance == "draining")
         metrics.users_online.set_function(lambda: self.desk.users)
         metrics.subscriptions.set_function(lambda: sum(len(room.followers) for room in self.hub.rooms()))
@@ -264,64 +261,6 @@ class Node:
         ):
             self._tasks.spawn(work(), name)
         self._started = True
-
-    def sample(self) -> Sample:
-        """What this node says of itself to whoever steers it."""
-        state: State = self.departure.stance
-        if state == "serving" and self.feed.suspended():
-            state = "suspended"
-        lags = sorted(self._lags)
-        return Sample(
-            node=self.settings.node_id,
-            state=state,
-            time_ms=wall_ms(),
-            connections=self._host.counts.open,
-            capacity=self.settings.max_connections,
-            lag_ms=round(lags[len(lags) * 9 // 10] * 1000, 1) if lags else 0.0,
-            users=self.desk.users,
-            refused=self._host.counts.refused,
-            shedding=self.departure.shedding,
-            peers=self.presence.peers(),
-        )
-
-    def take_stance(self, order: TakeStance) -> None:
-        """As ordered from outside, unless a signal has decided already; the same stance again changes nothing."""
-        if self._stopping or order.stance == self.departure.stance:
-            return
-        logger.info("ordered: %s, over %.0f s", order.stance, order.window_s)
-        if order.stance == "serving":
-            self.departure.stay()
-        elif order.stance == "cordoned":
-            self.departure.cordon()
-        else:
-            self.departure.leave(self._host.timers.time(), order.window_s, "drain")
-
-    def shed(self, order: Shed) -> None:
-        """Send some clients to others, and stay."""
-        if not self._stopping:
-            self.departure.shed(self._host.timers.time(), order.clients, order.window_s)
-
-    async def drain(self, settle_s: float, window_s: float, hurry: asyncio.Event) -> None:
-        """Unready first, then tell everybody to reconnect, spread over the window; done when all have gone.
-
-        ``hurry`` cuts it short. Nothing acked is lost: what is under way is stored and answered before ``stop`` ends.
-        """
-        self._stopping = True
-        if self.departure.stance != "draining":
-            self.departure.cordon()
-            if self.desk.count:
-                await _wait(hurry, settle_s)
-        if self.settings.drain_rate_per_s:
-            window_s = max(window_s, self.desk.count / self.settings.drain_rate_per_s)
-        if self.desk.count:
-            logger.info("draining: %d connections over %.0f s", self.desk.count, window_s)
-        self.departure.leave(self._host.timers.time(), window_s, "shutdown")
-        deadline = self._host.timers.time() + window_s + GRACE_S
-        while self.desk.count and not hurry.is_set() and self._host.timers.time() < deadline:
-            self.departure.step(self._host.timers.time())
-            await _wait(hurry, _GUARD_S)
-        for connection in list(self.desk):
-            connection.shut(CloseCode.RECONNECT, "this node has gone; connect again")
 
     async def stop(self) -> None:
         """End everything, in the order in which nothing that was acked can be lost."""
@@ -404,11 +343,12 @@ class Node:
         """What is looked at four times a second."""
         now = self._host.timers.time()
         while True:
-            due = now + _GUARD_S
-            await asyncio.sleep(_GUARD_S)
+            due = now + TURN_S
+            await asyncio.sleep(TURN_S)
             now = self._host.timers.time()
-            self.metrics.loop_lag_seconds.observe(max(0.0, now - due))
-            self._lags.append(max(0.0, now - due))
+            late = max(0.0, now - due)
+            self.metrics.loop_lag_seconds.observe(late)
+            self.steered.ran_late(late)
             self.departure.step(now)
             self.metrics.suspended.set(self.feed.suspended())
             self.metrics.control_heard_age_seconds.set(self.feed.silent_for)
@@ -428,11 +368,3 @@ class Node:
                 beat_at = now + BEAT_S
                 await self._gossip.tell(self.presence.beat())
             self.desk.announce_presence()
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
