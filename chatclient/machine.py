@@ -18,21 +18,19 @@ from chatclient.conversation import Conversation, Nonsense, Query
 from chatclient.errors import Ended, Refused
 from chatclient.inbox import Inbox
 from chatclient.ladder import PROBE_S, Decision, Do, End, Ladder, Transport
-from chatclient.outbox import Outbox
 from chatclient.outputs import (
     Dial,
     DropProbe,
-    FetchToken,
     Finish,
     Greeted,
     HangUp,
     Output,
     Probe,
     ProbeWrite,
-    Settle,
     Switch,
 )
 from chatclient.probing import Probing
+from chatclient.renewal import Renewal
 from chatclient.timers import Timers
 from chatnode.protocol.codec import decode_server_frame, encode_frame
 from chatnode.protocol.errors import CloseCode
@@ -94,8 +92,6 @@ class Machine:
         self._timing = timing
         self._ids = ids
         self._draw = draw
-        self._wall = wall
-        self._renewable = renewable
         self._outputs: list[Output] = []
         self._timers = Timers()
         self._ladder = ladder or Ladder((Transport.WEBSOCKET,))
@@ -109,16 +105,14 @@ class Machine:
             ids=ids,
             draw=draw,
         )
-        self._renewals: set[str] = set()
+        self._renewal = Renewal(
+            self._outputs, self._timers, margin_s=timing.refresh_margin_s, wall=wall, renewable=renewable
+        )
 
     @property
     def deadline(self) -> float | None:
         """When ``tick`` is due."""
         return self._timers.deadline
-
-    @property
-    def _outboxes(self) -> dict[str, Outbox]:
-        return self._conversation.outboxes
 
     @property
     def transport(self) -> Transport:
@@ -162,10 +156,9 @@ class Machine:
         """The connection is over, or could not be opened."""
         if self.state not in (State.DIALLING, State.GREETING, State.READY):
             return
-        if end.code is not None and self._final(end.code):
-            self._finish(Ended(reason or "the node closed the connection for good", end.code))
-        elif end.refuses_token and not (self.state is State.READY and self._renewable):
-            self._finish(Ended(reason))
+        final = self._renewal.final(end, reason, ready=self.state is State.READY)
+        if final is not None:
+            self._finish(final)
         else:
             self._disconnect()
             self._follow_ladder(self._ladder.ended(now, end, draw=self._draw()), now)
@@ -237,7 +230,7 @@ class Machine:
                 case "heartbeat":
                     self._conversation.ask(Ping(id=self._ids()), now)
                 case "refresh":
-                    self._outputs.append(FetchToken())
+                    self._renewal.due()
                 case _:
                     self._conversation.flush(now)
 
@@ -272,10 +265,8 @@ class Machine:
 
     def renew(self, call: str) -> None:
         """Get a new token and present it."""
-        if self._over(call):
-            return
-        self._renewals.add(call)
-        self._outputs.append(FetchToken())
+        if not self._over(call):
+            self._renewal.wanted(call)
 
     def token(self, now: float, token: str) -> None:
         """The token that ``FetchToken`` asked for; without a connection the next one brings its own."""
@@ -284,7 +275,7 @@ class Machine:
 
     def abandon(self, call: str) -> None:
         """Nobody waits for this answer any more; what was never written is taken back."""
-        self._renewals.discard(call)
+        self._renewal.abandon(call)
         self._conversation.abandon(call)
 
     def withdraw(self, now: float, command: str) -> None:
@@ -302,9 +293,8 @@ class Machine:
 
     def _begun(self, welcome: Welcome, now: float) -> None:
         self.state = State.READY
-        self._plan_refresh(welcome.expires_at, now)
         self._outputs.append(Greeted(welcome))
-        self._settle_renewals(Ack(id=welcome.id, expires_at=welcome.expires_at))
+        self._renewal.presented(Ack(id=welcome.id, expires_at=welcome.expires_at), now)
         self._conversation.begun(now, welcome.heartbeat_ms / 1000)
 
     def _ack(self, ack: Ack, now: float) -> None:
@@ -312,9 +302,7 @@ class Machine:
             case None | Ping() | Connect():
                 pass
             case Refresh():
-                if ack.expires_at is not UNSET:
-                    self._plan_refresh(ack.expires_at, now)
-                self._settle_renewals(ack)
+                self._renewal.presented(ack, now)
             case command:
                 try:
                     self._conversation.acked(command, ack, now)
@@ -328,10 +316,8 @@ class Machine:
             case Connect():
                 self._connect_refused(error, now)
             case Refresh() as refresh:
-                self._conversation.reject(list(self._renewals), Refused.by(error, refresh.id))
-                self._renewals.clear()
-                if error.retryable:
-                    self._timers.set("refresh", now + self._conversation.retry_delay(error, 0))
+                again_at = now + self._conversation.retry_delay(error, 0) if error.retryable else None
+                self._renewal.refused(Refused.by(error, refresh.id), again_at)
             case command:
                 self._conversation.refused(command, error, now)
 
@@ -343,26 +329,7 @@ class Machine:
         else:
             self._finish(Ended(f"the node refused the connection: {error.code}: {error.message}"))
 
-    # Writing.
-
-    def _settle_renewals(self, ack: Ack) -> None:
-        self._outputs.extend(Settle(call, ack) for call in self._renewals)
-        self._renewals.clear()
-
-    # Time.
-
-    def _plan_refresh(self, expires_at: int, now: float) -> None:
-        if self._renewable:
-            left = expires_at / 1000 - self._wall()
-            self._timers.set("refresh", now + max(left - self._timing.refresh_margin_s, left * 0.8, 1.0))
-
     # Ends.
-
-    def _final(self, code: int) -> bool:
-        """A client that can get a new token comes back when the old one has ended."""
-        if code == CloseCode.TOKEN_EXPIRED and self._renewable:
-            return False
-        return 4500 <= code <= 4999
 
     def _hang_up(self, now: float, code: int, reason: str, end: End | None = None) -> None:
         self._outputs.append(HangUp(code, reason))
@@ -423,9 +390,8 @@ class Machine:
     def _finish(self, error: Ended | None) -> None:
         """Whoever waits is told; the outcome of stored commands that were on their way is unknown."""
         self.state = State.ENDED
-        calls = [*self._conversation.clear(), *self._renewals]
+        calls = [*self._conversation.clear(), *self._renewal.clear()]
         self._conversation.reject(calls, error or Ended("the client was closed"))
         self._probing = None
         self._timers.clear()
-        self._renewals.clear()
         self._outputs.extend([DropProbe(), HangUp(CloseCode.NORMAL, ""), Finish(error)])

@@ -208,7 +208,7 @@ class Person:
             self.link = None
         attempted = {
             entry.command.id
-            for outbox in self.machine._outboxes.values()
+            for outbox in self.machine._conversation.outboxes.values()
             for entry in outbox._entries.values()
             if entry.attempted
         }
