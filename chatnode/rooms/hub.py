@@ -6,7 +6,7 @@ each, in order; where that cannot be kept, it is told by ``ended`` and has to su
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,11 +16,11 @@ from chatnode.protocol.codec import encode_frame
 from chatnode.protocol.cursors import Cursor
 from chatnode.protocol.envelope import Envelope, decode_envelope
 from chatnode.protocol.errors import ErrorCode
-from chatnode.protocol.frames import Position
 from chatnode.protocol.sealing import Sealer
 from chatnode.rooms.chain import Verdict
-from chatnode.rooms.copies import find_void, is_late
-from chatnode.rooms.ports import HistoryAway, HistoryReader, LiveFeed, LiveMessage, RoomLog, Stored, Unavailable
+from chatnode.rooms.copies import is_late
+from chatnode.rooms.gaps import GAP_MAX, Gaps
+from chatnode.rooms.ports import HistoryAway, HistoryReader, LiveFeed, LiveMessage, RoomLog, Unavailable
 from chatnode.rooms.render import cursor_of, event_of
 from chatnode.rooms.room import Follower, Phase, Room, TooFarBehind
 from chatnode.rooms.tasks import TaskOwner
@@ -28,13 +28,10 @@ from chatnode.telemetry.traces import Step, Tracing
 
 logger = logging.getLogger(__name__)
 
-GAP_MAX: Final = 5000
 _TICK_S: Final = 0.5
 _RETRY_S: Final = 0.25
 _RETRY_MAX_S: Final = 2.0
 _VERIFY_AT_ONCE: Final = 16
-_FETCH_AT_ONCE: Final = 64
-"""Rooms that fetch what they missed at the same time: after a suspension all of them do."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ class Hub:
         self._opening: dict[str, asyncio.Task[Room]] = {}
         self._tasks = TaskOwner()
         self._suspended = False
-        self._fetching = asyncio.Semaphore(_FETCH_AT_ONCE)
+        self._gaps = Gaps(log, history, wall_ms=wall_ms, decode=self._decode)
 
     def rooms(self) -> tuple[Room, ...]:
         return tuple(self._rooms.values())
@@ -317,15 +314,7 @@ class Hub:
         pause = _RETRY_S
         while True:
             try:
-                async with self._fetching:
-                    goal = end
-                    if goal is None:
-                        last = await self._log.last(room.name)
-                        goal = room.reached if last is None else last.seq
-                    if room.held:
-                        goal = max(goal, room.held[0].prev)
-                    missing = await self._log.upto(room.name, room.reached, goal, GAP_MAX)
-                    await self._look_up_late(room, missing or ())
+                missing, goal = await self._gaps.fetch(room, end)
             except Unavailable as error:
                 logger.warning("room %s: cannot fetch what is missing after %d: %s", room.name, room.reached, error)
                 await asyncio.sleep(pause)
@@ -345,19 +334,6 @@ class Hub:
                 room.late.clear()
                 room.phase = Phase.LIVE
                 room.verify_at = self._monotonic() + self._settings.verify_s
-
-    async def _look_up_late(self, room: Room, missing: Sequence[Stored]) -> None:
-        """Which of what comes next are second copies; everything late is known afterwards."""
-        now = self._wall_ms()
-        coming = [(stored.seq, stored.data, stored.ts) for stored in missing]
-        coming += [(message.seq, message.data, now) for message in room.held]
-        late = []
-        for seq, data, stored_ms in coming:
-            envelope = self._decode(room.name, data, seq)
-            if envelope is not None and is_late(envelope, stored_ms):
-                late.append((Position(room.epoch, seq), envelope))
-        void = await find_void(self._history, self._log, room.name, late)
-        room.late.update({place.seq: place in void for place, _ in late})
 
     def _end(self, room: Room, message: str) -> None:
         self._flush(room)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import chatnode.broker.publish
 import chatnode.rooms.catchup
+import chatnode.rooms.gaps
 import chatnode.rooms.hub
 import chatnode.rooms.room
 import chatnode.transports.driver
@@ -136,7 +137,11 @@ def _copies_count_in_pages() -> Sequence[Patch]:
 
 
 def _copies_count_live() -> Sequence[Patch]:
-    return [(chatnode.rooms.hub, "is_late", _never_late), (Following, "judge", _judge_without_seen)]
+    return [
+        (chatnode.rooms.hub, "is_late", _never_late),
+        (chatnode.rooms.gaps, "is_late", _never_late),
+        (Following, "judge", _judge_without_seen),
+    ]
 
 
 def _judge_without_seen(self: Following, event: Any) -> Seen:
