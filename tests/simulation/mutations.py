@@ -14,7 +14,6 @@ import chatnode.rooms.catchup
 import chatnode.rooms.gaps
 import chatnode.rooms.hub
 import chatnode.rooms.room
-import chatnode.transports.driver
 from chatclient.following import Following
 from chatclient.following import Verdict as Seen
 from chatclient.outbox import WINDOW, Outbox
