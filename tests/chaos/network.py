@@ -19,6 +19,8 @@ from tests.chaos.servers import Site
 _CLONE_NEWNET: Final = 0x40000000
 _FOLDER: Final = Path("/run/netns")
 _SHAPER: Final = str(Path(__file__).with_name("shaper.py"))
+HUB: Final = "10.99.0.1"
+"""Where the run's own process is."""
 _NO_RESETS: Final = ("OUTPUT", "-p", "tcp", "--tcp-flags", "RST", "RST", "-j", "DROP")
 
 
@@ -116,7 +118,7 @@ class Network:
         hub = self._namespace("hub")
         self._add(hub)
         _run("ip", "-n", hub, "link", "add", "chat0", "type", "bridge")
-        _run("ip", "-n", hub, "address", "add", "10.99.0.1/24", "dev", "chat0")
+        _run("ip", "-n", hub, "address", "add", f"{HUB}/24", "dev", "chat0")
         _run("ip", "-n", hub, "link", "set", "chat0", "up")
         for number, (name, host) in enumerate(self._hosts.items()):
             space = self._namespace(name)

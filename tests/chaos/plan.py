@@ -50,6 +50,8 @@ class Kind(enum.StrEnum):
     """Its time of day jumps, and later jumps back."""
     RESTORE = "restore"
     """All of the kind go back to a backup; no plan has that, scenarios do."""
+    HELD = "held"
+    """What it says comes out minutes later; no plan has that, a scenario does."""
     DAMAGE = "damage"
     """It is killed, one of its message blocks is damaged, it is started again."""
 

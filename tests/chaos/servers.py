@@ -246,5 +246,9 @@ class ChatMember(Member):
     def environment(self) -> Mapping[str, str]:
         return self._environment
 
+    def environ(self, name: str, value: str) -> None:
+        """A variable of its environment from its next start on."""
+        self._environment[name] = value
+
     async def probe(self) -> bool:
         return await _status(self.site.host, self.admin_port, "/readyz") == 200

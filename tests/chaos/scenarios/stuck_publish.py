@@ -1,50 +1,53 @@
-"""Publishes that wait in a paused nats-server come out after the duplicate window, when they were sent again elsewhere.
+"""Publishes that are held on their way to nats-servers come out after the duplicate window, when they were sent again.
 
-JetStream then stores a second copy: with a window of 1 s, as here, or 2 min, as in production. It has to be void.
+JetStream then stores a second copy of each; it has to be void everywhere. They are held on the way, not in a paused
+nats-server: see docs/chaos.md.
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
-from chatnode.broker.subjects import PARTITIONS, stream_name
+from chatnode.broker.streams import DUPLICATE_WINDOW_NS
 from tests.chaos.breaker import Breaker
 from tests.chaos.cluster import Cluster
-from tests.chaos.plan import Fault, Kind, Target
-from tests.chaos.scenarios.steps import DidNotHappen
+from tests.chaos.detour import Detour
+from tests.chaos.network import HUB
+from tests.chaos.plan import Kind, Target
+from tests.chaos.scenarios.steps import fault, until
 
-_WINDOW_NS: Final = 10**9
-_PAUSED_S: Final = 13.0
-_PAUSES: Final = 6
+_TALK_S: Final = 10.0
+_HELD_S: Final = DUPLICATE_WINDOW_NS / 1e9 + 25.0
+"""The window begins when the resend is stored: up to some seconds after the node has left its connection."""
+_NODES: Final = 2
 _COPY: Final = "is a copy of command"
 """What a worker says of each."""
 
 
 async def play(breaker: Breaker) -> None:
-    keeping = asyncio.create_task(_keep_short(breaker.cluster), name="short windows")
-    try:
-        await asyncio.sleep(5.0)
-        for turn in range(_PAUSES):
-            await breaker.run([Fault(0.0, Kind.PAUSE, Target.NATS, turn % 3, False, _PAUSED_S)])
-            await asyncio.sleep(6.0)
-    finally:
-        keeping.cancel()
-    copies = sum(
-        (breaker.cluster.directory / "logs" / f"{worker.name}.log").read_text("utf-8").count(_COPY)
-        for worker in breaker.cluster.workers
+    cluster = breaker.cluster
+    here = HUB if breaker.network is not None else cluster.nats[0].site.host
+    nodes = cluster.nodes[:_NODES]
+    async with Detour(here, [(server.site.host, server.port) for server in cluster.nats]) as detour:
+        url = ",".join(f"nats://{address}" for address in detour.addresses)
+        for node in nodes:
+            node.environ("CHAT_NATS_URL", url)
+            await node.restart()
+        await asyncio.sleep(_TALK_S)
+        async with fault(breaker, Kind.HELD, Target.NODE, nodes):
+            breaker.say(f"what {detour.hold()} connections to nats-servers carry is held")
+            await asyncio.sleep(_HELD_S)
+            breaker.say(f"{detour.let_go()} bytes come out")
+        await until("a late publish was stored and found to be void", lambda: _copied(cluster))
+        await asyncio.sleep(_TALK_S)
+    breaker.say(f"{_copies(cluster)} copies were stored and found to be void")
+
+
+async def _copied(cluster: Cluster) -> bool:
+    return _copies(cluster) > 0
+
+
+def _copies(cluster: Cluster) -> int:
+    return sum(
+        (cluster.directory / "logs" / f"{worker.name}.log").read_text("utf-8").count(_COPY)
+        for worker in cluster.workers
     )
-    breaker.say(f"{copies} copies were stored and found to be void")
-    if not copies:
-        raise DidNotHappen("no publish came out late: no copy was stored")
-
-
-async def _keep_short(cluster: Cluster) -> None:
-    """Workers set what they find changed back to what it has to be."""
-    while True:
-        for partition in range(PARTITIONS):
-            config: dict[str, Any] = (await cluster.ask_streams(f"INFO.{stream_name(partition)}")).get("config", {})
-            if config and config["duplicate_window"] != _WINDOW_NS:
-                config["duplicate_window"] = _WINDOW_NS
-                await cluster.ask_streams(f"UPDATE.{stream_name(partition)}", msgspec.json.encode(config))
-        await asyncio.sleep(0.5)
