@@ -1,11 +1,19 @@
 /** What an HTTP answer that is no success says, and requests with a token. */
 
+import type { Refusal } from "../../protocol/frames";
 import type { End } from "../../state/ladder";
 
 /** The end of a line that this answer stands for; reads the body. */
 export async function endOf(response: Response): Promise<End> {
   const named = retryAfter(response.headers.get("Retry-After")) ?? retryAfter(await toldBy(response));
   return { status: response.status, ...(named === null ? {} : { retryAfter: named }) };
+}
+
+/** What is told to those whose request ended so: to be asked again. */
+export function refusalFor({ status, retryAfter: wait }: End): Omit<Refusal, "type" | "id"> {
+  const code = status === 429 ? "rate_limited" : "unavailable";
+  const again = wait === undefined ? {} : { retry_after: wait / 1000 };
+  return { code, message: "the request was not answered", retryable: true, ...again };
 }
 
 function retryAfter(seconds: unknown): number | null {

@@ -1,11 +1,7 @@
 import { decodeFrame, MalformedFrame } from "../../protocol/decode";
-import type { CommandFrame } from "../../protocol/frames";
 import type { Places } from "../../protocol/relay";
-import { Relay } from "../../protocol/relay";
-import type { End } from "../../state/ladder";
 import { ask, endOf, jsonOf, posted } from "./answer";
-import type { Ears, Line } from "./line";
-import { Posting } from "./posting";
+import { FallbackLine } from "./fallback";
 
 /** A poll is answered within 25 s; the rest is for catching up and for the way. */
 const DEADLINE_MS = 40_000;
@@ -18,51 +14,13 @@ interface Polled {
 }
 
 /** A line that hears by `POST /v1/poll`, one after the other, and speaks by POST. */
-export class Poll implements Line {
-  private readonly over = new AbortController();
-  private readonly relay = new Relay();
-  private readonly posting: Posting;
+export class Poll extends FallbackLine {
   private turn = new AbortController();
-  private due = false;
   /** As the client was told. */
   private delayed = false;
 
-  constructor(private readonly ears: Ears) {
-    const said = {
-      token: () => this.relay.token,
-      frame: ears.frame,
-      refused: (end: End) => { this.end(end); },
-    };
-    this.posting = new Posting(said, this.over.signal);
-    queueMicrotask(() => {
-      if (!this.over.signal.aborted) ears.opened();
-    });
-  }
-
-  send(frame: CommandFrame): void {
-    if (this.over.signal.aborted) return;
-    if (!this.relay.takes(frame)) this.posting.send(frame);
-    else if (!this.due) {
-      this.due = true;
-      queueMicrotask(() => {
-        this.due = false;
-        void this.listen();
-      });
-    }
-  }
-
-  close(): void {
-    this.over.abort();
-  }
-
-  private end(end: End): void {
-    if (this.over.signal.aborted) return;
-    this.over.abort();
-    this.ears.closed(end);
-  }
-
   /** Polls until the line ends or other rooms are to be followed; a poll that is given up has lost nothing. */
-  private async listen(): Promise<void> {
+  protected async listen(): Promise<void> {
     this.turn.abort();
     const mine = new AbortController();
     this.turn = mine;
@@ -74,7 +32,7 @@ export class Poll implements Line {
       const response = await ask("/v1/poll", this.relay.token, posted(body, signal));
       const answer = response?.ok === true ? await jsonOf(response) : null;
       if (isOver()) return;
-      if (answer === null || !this.hear(answer as Polled)) {
+      if (answer === null || !this.take(answer as Polled)) {
         const end = response === null || response.ok ? {} : await endOf(response);
         if (!isOver()) this.end(end);
         return;
@@ -82,13 +40,13 @@ export class Poll implements Line {
     }
   }
 
-  private hear({ frames, cursors, delayed = false }: Polled): boolean {
+  private take({ frames, cursors, delayed = false }: Polled): boolean {
     try {
       for (const each of frames) {
         const frame = decodeFrame(JSON.stringify(each));
         if (frame === null) continue;
         if (frame.type === "event" && frame.kind === "delayed") this.delayed = frame.on;
-        for (const heard of this.relay.heard(frame)) this.ears.frame(heard);
+        this.hear(frame);
       }
     } catch (error) {
       if (error instanceof MalformedFrame) return false;

@@ -4,7 +4,7 @@ import { decodeFrame, MalformedFrame } from "../../protocol/decode";
 import type { ServerFrame } from "../../protocol/events";
 import type { CommandFrame } from "../../protocol/frames";
 import type { End } from "../../state/ladder";
-import { ask, endOf, jsonOf, posted } from "./answer";
+import { ask, endOf, jsonOf, posted, refusalFor } from "./answer";
 
 const DEADLINE_MS = 15_000;
 /** As many commands as one request may carry. */
@@ -94,12 +94,11 @@ export class Posting {
   }
 
   /** No answer, or none to these: to be sent again. A ping that nobody answers is told by its silence. */
-  private excuse(frames: readonly CommandFrame[], { status, retryAfter }: End): void {
-    const code = status === 429 ? "rate_limited" : "unavailable";
-    const again = retryAfter === undefined ? {} : { retry_after: retryAfter / 1000 };
+  private excuse(frames: readonly CommandFrame[], end: End): void {
+    const refusal = refusalFor(end);
     for (const { id, type } of frames) {
-      if (type === "ping" && status === undefined) continue;
-      this.ears.frame({ type: "error", id, code, message: "the request was not answered", retryable: true, ...again });
+      if (type === "ping" && end.status === undefined) continue;
+      this.ears.frame({ type: "error", id, ...refusal });
     }
   }
 }

@@ -1,13 +1,10 @@
 import { decodeFrame, MalformedFrame } from "../../protocol/decode";
 import { EventStream } from "../../protocol/event-stream";
 import type { ServerFrame } from "../../protocol/events";
-import type { CommandFrame } from "../../protocol/frames";
 import type { Places } from "../../protocol/relay";
-import { Relay } from "../../protocol/relay";
 import type { End } from "../../state/ladder";
-import { ask, endOf } from "./answer";
-import type { Ears, Line } from "./line";
-import { Posting } from "./posting";
+import { ask, endOf, refusalFor } from "./answer";
+import { FallbackLine } from "./fallback";
 
 /** The node sends something every 20 s; after so long without anything the stream is dead. */
 const SILENCE_MS = 50_000;
@@ -15,51 +12,12 @@ const SILENCE_MS = 50_000;
 const ADDRESS_MAX = 24_000;
 
 /** A line that hears by a streaming `GET /v1/events` and speaks by POST. Other rooms begin another stream, then end this one. */
-export class Stream implements Line {
-  private readonly over = new AbortController();
-  private readonly relay = new Relay();
-  private readonly posting: Posting;
+export class Stream extends FallbackLine {
   /** The stream that has been welcomed, and the one that is to follow it. */
   private current: AbortController | null = null;
   private next: AbortController | null = null;
-  private due = false;
 
-  constructor(private readonly ears: Ears) {
-    const said = {
-      token: () => this.relay.token,
-      frame: ears.frame,
-      refused: (end: End) => { this.end(end); },
-    };
-    this.posting = new Posting(said, this.over.signal);
-    queueMicrotask(() => {
-      if (!this.over.signal.aborted) ears.opened();
-    });
-  }
-
-  send(frame: CommandFrame): void {
-    if (this.over.signal.aborted) return;
-    if (!this.relay.takes(frame)) this.posting.send(frame);
-    else if (!this.due) {
-      this.due = true;
-      // Rooms that are asked for in the same turn are followed by one request.
-      queueMicrotask(() => {
-        this.due = false;
-        void this.listen();
-      });
-    }
-  }
-
-  close(): void {
-    this.over.abort();
-  }
-
-  private end(end: End): void {
-    if (this.over.signal.aborted) return;
-    this.over.abort();
-    this.ears.closed(end);
-  }
-
-  private async listen(): Promise<void> {
+  protected async listen(): Promise<void> {
     if (this.over.signal.aborted) return;
     this.next?.abort();
     const mine = new AbortController();
@@ -74,13 +32,9 @@ export class Stream implements Line {
   }
 
   /** The new stream could not begin while the one before goes on. */
-  private stayWithout({ status, retryAfter }: End): void {
+  private stayWithout(end: End): void {
     this.next = null;
-    const code = status === 429 ? "rate_limited" : "unavailable";
-    const again = retryAfter === undefined ? {} : { retry_after: retryAfter / 1000 };
-    for (const frame of this.relay.refused({ code, message: "the request was not answered", retryable: true, ...again })) {
-      this.ears.frame(frame);
-    }
+    for (const frame of this.relay.refused(refusalFor(end))) this.ears.frame(frame);
   }
 
   private async follow(response: Response | null, mine: AbortController): Promise<End> {
@@ -102,7 +56,7 @@ export class Stream implements Line {
           const named = frame.retry_after === undefined ? {} : { retryAfter: frame.retry_after * 1000 };
           end = { error: frame.code, ...named };
         } else if (frame !== null && !isOver()) {
-          for (const heard of this.relay.heard(frame)) this.ears.frame(heard);
+          this.hear(frame);
         }
       }
     }
