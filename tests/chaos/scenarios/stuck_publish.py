@@ -1,7 +1,7 @@
 """Publishes that are held on their way to nats-servers come out after the duplicate window, when they were sent again.
 
-JetStream then stores a second copy of each; it has to be void everywhere. They are held on the way, not in a paused
-nats-server: see docs/chaos.md.
+JetStream then stores a second copy of each; it has to be void everywhere. A nats-server of three that is paused for as
+long does not bring that about: the others close their routes to it within 90 s, and what it was told finds no stream.
 """
 
 import asyncio
