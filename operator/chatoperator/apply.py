@@ -3,19 +3,21 @@
 import asyncio
 import base64
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from chatoperator import mongo
+from chatoperator import broker, certificates, mongo
 from chatoperator.autoscale.samples import Pod
 from chatoperator.drain.wishes import Mark, Order, ShedOrder
 from chatoperator.kube import ApiError, Kube
 from chatoperator.nodes import Nodes
-from chatoperator.objects import Json, Object, Ref, mapping, needs_apply, number, owned_by, ref, text
-from chatoperator.plan.access import MONGODB_KEYFILE, NODE_CONTROL, Draw
+from chatoperator.objects import Json, Object, Ref, decoded, mapping, needs_apply, number, owned_by, ref, text
+from chatoperator.plan import tls
+from chatoperator.plan.access import MONGODB_KEYFILE, NATS_SYSTEM, NODE_CONTROL, Draw
 from chatoperator.plan.decide import Desired, nodes_deployment
 from chatoperator.plan.naming import AUTOSCALER, DELETION_COST, ENTRY, MANAGER
 from chatoperator.plan.observed import ClusterStatus, Observed
@@ -60,6 +62,11 @@ def draw_keyfile() -> str:
     return base64.b64encode(secrets.token_bytes(384)).decode()
 
 
+def entry(observed: Observed) -> mongo.Entry:
+    held = observed.certificates.get("mongodb")
+    return mongo.Entry(observed.credentials, held.trust if held is not None else "")
+
+
 class Applier:
     def __init__(
         self,
@@ -68,11 +75,13 @@ class Applier:
         *,
         password: Callable[[], str] = draw_password,
         keyfile: Callable[[], str] = draw_keyfile,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._kube = kube
         self._nodes = nodes
         self._password = password
         self._keyfile = keyfile
+        self._wall = wall
 
     async def bring(
         self, cluster: ChatCluster, desired: Desired, live: Mapping[Ref, Object], observed: Observed
@@ -83,6 +92,9 @@ class Applier:
         if desired.draw is not None:
             await self._draw(desired.draw, live)
             done.writes += 1
+        if desired.issues:
+            await self._issue(cluster, desired.issues, live)
+            done.writes += len(desired.issues)
         for thing in desired.objects:
             if needs_apply(live.get(ref(thing)), thing, MANAGER):
                 await self._try(self._kube.apply(thing, MANAGER), done)
@@ -93,9 +105,45 @@ class Applier:
             done.writes += 1
         if desired.mongodb is not None and observed.mongodb is not None:
             database = cluster.spec.mongodb.database
-            await mongo.perform(desired.mongodb, observed.mongodb, observed.credentials, database)
+            await mongo.perform(desired.mongodb, observed.mongodb, entry(observed), database)
             done.writes += 1
+        await self._reload(desired.reload, observed)
         return done
+
+    @staticmethod
+    async def _reload(reload: Mapping[str, tuple[str, ...]], observed: Observed) -> None:
+        """Kubelets take up to two minutes to bring a Secret into pods; until then members read the old one again."""
+        if "nats" in reload:
+            trust = observed.certificates["nats"].trust
+            members = {member.partition(".")[0]: member for member in reload["nats"]}
+            await broker.reload(members, observed.credentials[NATS_SYSTEM], trust)
+        if "mongodb" in reload:
+            await mongo.reload(reload["mongodb"], entry(observed))
+
+    async def _issue(self, cluster: ChatCluster, issues: Sequence[tls.Issue], live: Mapping[Ref, Object]) -> None:
+        held = {
+            component: decoded(live.get(Ref("v1", "Secret", name)), tls.needed(component))
+            for component, name in tls.secrets(cluster).items()
+        }
+        for order in issues:
+            if order.component == tls.AUTHORITY:
+                believed = held[tls.AUTHORITY].get(tls.TRUST) or next(
+                    (each[tls.TRUST] for each in held.values() if tls.TRUST in each), ""
+                )
+                made = certificates.successor(believed, cluster.metadata.name, self._wall())
+            else:
+                made = certificates.member(order, held[order.component], held[tls.AUTHORITY], self._wall())
+            held[order.component] = made
+            await self._write(order.metadata, made, live)
+
+    async def _write(self, metadata: Object, values: Mapping[str, str], live: Mapping[Ref, Object]) -> None:
+        data: Object = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+        secret: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data}
+        existing = live.get(ref(secret))
+        if existing is None:
+            await self._kube.create(secret)
+        else:
+            await self._kube.replace({**existing, "data": data})
 
     @staticmethod
     def _spare(desired: Desired, live: Mapping[Ref, Object]) -> list[Ref]:

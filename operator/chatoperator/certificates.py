@@ -4,12 +4,11 @@ Keys are ECDSA over P-256. A certificate counts from an hour before it is made, 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Struct
 
+from chatoperator.plan import tls
 from chatoperator.plan.tls import Certificate
 
 AUTHORITY_DAYS: Final = 3650
@@ -76,14 +76,26 @@ def read(pem: str) -> tuple[Certificate, ...]:
     return tuple(_read(each) for each in found)
 
 
-def signed_by(member: str, authority: str) -> bool:
-    """Whether the first certificate of ``member`` was issued by the first of ``authority``."""
-    try:
-        below, above = (x509.load_pem_x509_certificate(pem.encode()) for pem in (member, authority))
-        below.verify_directly_issued_by(above)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
+def successor(believed: str, name: str, now: datetime) -> Mapping[str, str]:
+    """Contents of the Secret of a new authority; the first of those that were ``believed`` stays so beside it."""
+    made = make_authority(name, now)
+    before = _first(believed)
+    return {tls.CERTIFICATE: made.certificate, tls.KEY: made.key, tls.TRUST: made.certificate + before}
+
+
+def member(order: tls.Issue, held: Mapping[str, str], authority: Mapping[str, str], now: datetime) -> Mapping[str, str]:
+    """Contents of a member's Secret, of which ``held`` is there already."""
+    trust = authority[tls.TRUST]
+    if not order.anew:
+        return {**held, tls.TRUST: trust}
+    made = issue(Keypair(authority[tls.CERTIFICATE], authority[tls.KEY]), order.component, order.hosts, now)
+    both = {tls.COMBINED: made.key + made.certificate} if order.combined else {}
+    return {tls.CERTIFICATE: made.certificate, tls.KEY: made.key, tls.TRUST: trust, **both}
+
+
+def _first(pem: str) -> str:
+    end = "-----END CERTIFICATE-----\n"
+    return pem[: pem.index(end) + len(end)] if end in pem else ""
 
 
 def fingerprint(der: bytes) -> str:

@@ -41,6 +41,25 @@ RULES: Final[Mapping[str, tuple[Object, ...]]] = {
             "self.nodes.targetConnections <= self.limits.connectionsPerNode",
             "nodes.targetConnections is more than a node takes: lower it, or raise limits.connectionsPerNode",
         ),
+        rule(
+            "self.tls.certificates != 'Secret' || !has(self.nats.managed) || self.tls.natsSecret != ''",
+            "tls.certificates Secret needs tls.natsSecret: where NATS's certificate is",
+        ),
+        rule(
+            "self.tls.certificates != 'Secret' || !has(self.mongodb.managed) || self.tls.mongodbSecret != ''",
+            "tls.certificates Secret needs tls.mongodbSecret: where MongoDB's certificate is",
+        ),
+    ),
+    "Tls": (
+        rule(
+            "self.certificates != 'CertManager' || has(self.issuer)",
+            "tls.certificates CertManager needs tls.issuer.name: the Issuer or ClusterIssuer that is asked",
+        ),
+        rule(
+            "self.certificates == oldSelf.certificates",
+            "tls.certificates cannot be changed: parts that believe the one would not reach those of the other; "
+            "create another ChatCluster and move to it",
+        ),
     ),
     "Nodes": (rule("self.min <= self.max", "nodes.min is above nodes.max: lower min or raise max"),),
     "Nats": (

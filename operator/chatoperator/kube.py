@@ -16,6 +16,7 @@ _NOT_FOUND: Final = 404
 
 _PLURALS: Final[Mapping[str, str]] = {
     "BackendTrafficPolicy": "backendtrafficpolicies",
+    "Certificate": "certificates",
     "ChatCluster": "chatclusters",
     "ConfigMap": "configmaps",
     "CustomResourceDefinition": "customresourcedefinitions",

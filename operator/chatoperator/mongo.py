@@ -6,10 +6,13 @@ before there is any user. It does nothing but what the steps in ``plan.mongodb``
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from tempfile import NamedTemporaryFile
 from typing import Final
+from urllib.parse import quote
 
+from msgspec import Struct
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
@@ -38,19 +41,46 @@ class MongoRefused(Exception):
     """A member did not do what was asked; tried again at the next visit."""
 
 
-async def look(
-    hosts: Sequence[str], credentials: Mapping[str, str], database: str, known: Sequence[Member] = ()
-) -> MongoView:
+class Entry(Struct, frozen=True):
+    """What gets us in."""
+
+    credentials: Mapping[str, str]
+    trust: str = ""
+    """Authorities that the members are checked against, PEM; empty: no TLS."""
+
+    @contextmanager
+    def trust_file(self) -> Iterator[str]:
+        """The driver takes authorities from a file alone, which it reads when a client is made."""
+        if not self.trust:
+            yield ""
+            return
+        with NamedTemporaryFile("w", suffix=".crt", encoding="ascii") as file:
+            file.write(self.trust)
+            file.flush()
+            yield file.name
+
+
+async def reload(hosts: Sequence[str], entry: Entry) -> None:
+    """Have members read their certificates again; open connections stay. Raises :class:`MongoRefused`."""
+    try:
+        for host in hosts:
+            async with _member(host, entry) as client:
+                await client.admin.command({"rotateCertificates": 1})
+    except PyMongoError as error:
+        raise MongoRefused(str(error).partition(", Topology")[0]) from error
+
+
+async def look(hosts: Sequence[str], entry: Entry, database: str, known: Sequence[Member] = ()) -> MongoView:
     """Ask every member at once. Never raises: who does not answer is simply not among those that do."""
     wanted = dict.fromkeys((*hosts, *(member.host for member in known)))
-    answers = await asyncio.gather(*(_ask(host, credentials) for host in wanted))
+    answers = await asyncio.gather(*(_ask(host, entry) for host in wanted))
     views = [view for view in answers if view is not None]
     answering = tuple(view.host for view in views)
     primary = next((view for view in views if view.primary), None)
     best = primary or next((view for view in views if view.members), None)
     if best is None:
         return MongoView(answering=answering)
-    users = primary is not None and await _users_current(primary.host, credentials, database)
+    users = primary is not None and await _users_current(primary.host, entry, database)
     return MongoView(
         answering=answering,
         initiated=True,
@@ -61,22 +91,22 @@ async def look(
     )
 
 
-async def perform(step: MongoStep, view: MongoView, credentials: Mapping[str, str], database: str) -> None:
+async def perform(step: MongoStep, view: MongoView, entry: Entry, database: str) -> None:
     """Raises :class:`MongoRefused`."""
     try:
         match step:
             case Initiate(members):
-                async with _member(members[0].host, credentials) as client:
+                async with _member(members[0].host, entry) as client:
                     await client.admin.command({"replSetInitiate": _configuration(members, 1)})
             case Reconfigure(members, force):
                 host = view.primary or members[0].host
-                async with _member(host, credentials) as client:
+                async with _member(host, entry) as client:
                     held = mapping(_json(await client.admin.command({"replSetGetConfig": 1})), "config")
                     changed = {**held, "version": number(held, "version") + 1, "members": _kept(held, members)}
                     await client.admin.command({"replSetReconfig": changed, "force": force})
             case PutUsers():
-                async with _member(view.primary, credentials) as client:
-                    await _put_users(client, credentials, database)
+                async with _member(view.primary, entry) as client:
+                    await _put_users(client, entry.credentials, database)
     except OperationFailure as error:
         if error.code not in _ALREADY:
             raise MongoRefused(str(error)) from error
@@ -95,29 +125,30 @@ class _Answer:
 
 
 @asynccontextmanager
-async def _member(host: str, credentials: Mapping[str, str]) -> AsyncIterator[_Client]:
-    client: _Client = AsyncMongoClient(
-        f"mongodb://{host}/?directConnection=true",
-        username="__system",
-        password="".join(credentials[MONGODB_KEYFILE].split()),
-        authSource="local",
-        authMechanism="SCRAM-SHA-256",
-        appname="chat-operator",
-        serverSelectionTimeoutMS=round(_DEADLINE_S * 1000),
-        connectTimeoutMS=round(_DEADLINE_S * 1000),
-        socketTimeoutMS=10_000,
-        maxPoolSize=1,
-    )
+async def _member(host: str, entry: Entry) -> AsyncIterator[_Client]:
+    with entry.trust_file() as trust:
+        client: _Client = AsyncMongoClient(
+            f"mongodb://{host}/?directConnection=true" + (f"&tls=true&tlsCAFile={quote(trust)}" if trust else ""),
+            username="__system",
+            password="".join(entry.credentials[MONGODB_KEYFILE].split()),
+            authSource="local",
+            authMechanism="SCRAM-SHA-256",
+            appname="chat-operator",
+            serverSelectionTimeoutMS=round(_DEADLINE_S * 1000),
+            connectTimeoutMS=round(_DEADLINE_S * 1000),
+            socketTimeoutMS=10_000,
+            maxPoolSize=1,
+        )
     try:
         yield client
     finally:
         await client.close()
 
 
-async def _ask(host: str, credentials: Mapping[str, str]) -> _Answer | None:
+async def _ask(host: str, entry: Entry) -> _Answer | None:
     answer = _Answer(host)
     try:
-        async with asyncio.timeout(_DEADLINE_S * 2), _member(host, credentials) as client:
+        async with asyncio.timeout(_DEADLINE_S * 2), _member(host, entry) as client:
             hello = await client.admin.command({"hello": 1})
             answer.primary = hello.get("isWritablePrimary") is True
             try:
@@ -164,14 +195,14 @@ def _digest(password: str) -> str:
     return hashlib.sha256(f"chat-operator:{password}".encode()).hexdigest()[:16]
 
 
-async def _users_current(host: str, credentials: Mapping[str, str], database: str) -> bool:
+async def _users_current(host: str, entry: Entry, database: str) -> bool:
     try:
-        async with asyncio.timeout(_DEADLINE_S * 2), _member(host, credentials) as client:
+        async with asyncio.timeout(_DEADLINE_S * 2), _member(host, entry) as client:
             found = _json(await client[database].command({"usersInfo": 1}))
     except (PyMongoError, TimeoutError, OSError):
         return False
     held = {text(user, "user"): text(user, "customData", "password") for user in items(found, "users")}
-    return all(held.get(role) == _digest(credentials[f"mongodb-{role}"]) for role in ("node", "worker"))
+    return all(held.get(role) == _digest(entry.credentials[f"mongodb-{role}"]) for role in ("node", "worker"))
 
 
 async def _put_users(client: _Client, credentials: Mapping[str, str], database: str) -> None:

@@ -1,6 +1,7 @@
 """Kubernetes objects as values: JSON in and out, and the few questions that are asked of any of them."""
 
-from collections.abc import Mapping, Sequence
+import base64
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -47,6 +48,16 @@ def number(thing: Json, *path: str) -> int:
 def items(thing: Json, *path: str) -> Sequence[Json]:
     found = at(thing, *path)
     return found if isinstance(found, Sequence) and not isinstance(found, str) else ()
+
+
+def decoded(secret: Object | None, keys: Collection[str] | None = None) -> Mapping[str, str]:
+    """What a Secret holds under ``keys`` (None: all of them), as text; without what is empty."""
+    data = mapping(secret, "data")
+    return {
+        key: base64.b64decode(value).decode(errors="replace")
+        for key, value in data.items()
+        if isinstance(value, str) and value and (keys is None or key in keys)
+    }
 
 
 def mapping(thing: Json, *path: str) -> Mapping[str, Json]:

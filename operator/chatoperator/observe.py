@@ -1,7 +1,6 @@
 """Reading: everything that ``plan`` wants to know of one cluster, and the live objects to compare with."""
 
 import asyncio
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -10,15 +9,28 @@ from msgspec import Struct, ValidationError, convert
 
 from chatoperator import mongo
 from chatoperator.autoscale.samples import Memory, Pod, Sample
+from chatoperator.certificates import read as certificates_in
 from chatoperator.kube import Kube
 from chatoperator.nodes import Nodes
-from chatoperator.objects import Object, Ref, at, items, mapping, number, owned_by, ref, text
-from chatoperator.plan import access
+from chatoperator.objects import Object, Ref, at, decoded, items, mapping, number, owned_by, ref, text
+from chatoperator.plan import access, tls
 from chatoperator.plan.exposure import ROUTE_API, TRAFFIC_API, GatewaySupport
 from chatoperator.plan.mongodb import MongoView, wanted_members
-from chatoperator.plan.naming import AUTOSCALER, DELETION_COST, ENTRY, MANAGER, child, selector, selector_text
+from chatoperator.plan.naming import (
+    AUTOSCALER,
+    DELETION_COST,
+    ENTRY,
+    MANAGER,
+    MONGODB_PORT,
+    NATS_PORT,
+    child,
+    member_hosts,
+    selector,
+    selector_text,
+)
 from chatoperator.plan.observed import ClusterStatus, Observed, RouteView, Workload
 from chatoperator.plan.scale import NodesView
+from chatoperator.showing import shown
 from chatoperator.spec import ChatCluster
 
 LISTED: Final = (
@@ -36,6 +48,7 @@ _ZONE: Final = "topology.kubernetes.io/zone"
 _TEMPLATE: Final = "pod-template-hash"
 _REVISION: Final = "deployment.kubernetes.io/revision"
 _SUPPORT_S: Final = 60.0
+_SHOWN_S: Final = 30.0
 
 
 class Seen(Struct, frozen=True):
@@ -50,6 +63,7 @@ class Observer:
         self._kube = kube
         self._nodes = nodes
         self._samples: dict[tuple[str, str], dict[str, Sample]] = {}
+        self._looked_at: dict[tuple[str, str], float] = {}
         self._image = image
         self._version = version
         self._clock = clock
@@ -59,26 +73,33 @@ class Observer:
     def forget(self, namespace: str, name: str) -> None:
         """What the nodes of a cluster that is gone have said."""
         self._samples.pop((namespace, name), None)
+        self._looked_at.pop((namespace, name), None)
 
     async def see(self, cluster: ChatCluster, status: object, memory: Memory) -> Seen:
         """Raises :class:`chatoperator.kube.ApiError`."""
         namespace = cluster.metadata.namespace
         labels = f"app.kubernetes.io/managed-by={MANAGER},app.kubernetes.io/instance={cluster.metadata.name}"
         support = await self._gateway_support()
-        kinds = [*LISTED, *_gateway_kinds(support)]
+        kinds = [*LISTED, *_gateway_kinds(support), *_certificate_kinds(cluster)]
         found = await asyncio.gather(*(self._kube.list(*kind, namespace, labels) for kind in kinds))
         live = {ref(thing): thing for things in found for thing in things if owned(thing, cluster)}
         for secret in await asyncio.gather(*(self._kube.get(where, namespace) for where in secrets(cluster))):
             if secret is not None:
                 live[ref(secret)] = secret
-        credentials = _decoded(live.get(Ref("v1", "Secret", access.credentials_name(cluster))))
+        credentials = decoded(live.get(Ref("v1", "Secret", access.credentials_name(cluster))))
         workloads = _workloads(cluster, live)
+        held = {
+            component: _held(live.get(Ref("v1", "Secret", name)), component)
+            for component, name in tls.secrets(cluster).items()
+        }
         observed = Observed(
             image=self._image,
             operator=self._version,
             credentials=credentials,
             workloads=workloads,
-            mongodb=await _mongodb(cluster, credentials, workloads),
+            certificates=held,
+            outdated=await self._outdated(cluster, held, workloads),
+            mongodb=await _mongodb(cluster, credentials, held, workloads),
             gateway=support,
             route=_route(cluster, live),
             nodes=await self._view(cluster, live, workloads),
@@ -96,6 +117,26 @@ class Observer:
             self._support = gateway_support(route, traffic)
             self._support_at = now
         return self._support
+
+    async def _outdated(
+        self, cluster: ChatCluster, held: Mapping[str, tls.Held], workloads: Mapping[str, Workload]
+    ) -> Mapping[str, tuple[str, ...]]:
+        """Looked at every half minute; members that do not answer are not in it."""
+        key, now = (cluster.metadata.namespace, cluster.metadata.name), self._clock()
+        if now - self._looked_at.get(key, -_SHOWN_S) < _SHOWN_S:
+            return {}
+        self._looked_at[key] = now
+        found: dict[str, tuple[str, ...]] = {}
+        for component, port in (("nats", NATS_PORT), ("mongodb", MONGODB_PORT)):
+            certificate, running = held.get(component, tls.Held()).certificate, workloads.get(component, Workload())
+            if certificate is None or running.ready == 0:
+                continue
+            members = [f"{host}:{port}" for host in member_hosts(cluster, component, running.desired)]
+            prints = await asyncio.gather(*(shown(member, greets=component == "nats") for member in members))
+            fresh = {None, certificate.fingerprint}
+            behind = tuple(member for member, each in zip(members, prints, strict=True) if each not in fresh)
+            found |= {component: behind} if behind else {}
+        return found
 
     async def _view(
         self, cluster: ChatCluster, live: Mapping[Ref, Object], workloads: Mapping[str, Workload]
@@ -190,7 +231,7 @@ def led_to(slices: Sequence[Object]) -> frozenset[str] | None:
 
 def secrets(cluster: ChatCluster) -> Sequence[Ref]:
     names = (access.credentials_name(cluster), child(cluster, "node-access"), child(cluster, "worker-access"))
-    return [Ref("v1", "Secret", name) for name in names]
+    return [Ref("v1", "Secret", name) for name in (*names, *tls.secrets(cluster).values())]
 
 
 def owned(thing: Object, cluster: ChatCluster) -> bool:
@@ -225,13 +266,6 @@ def last_status(status: object) -> ClusterStatus:
         return ClusterStatus()
 
 
-def _decoded(secret: Object | None) -> Mapping[str, str]:
-    if secret is None:
-        return {}
-    data = mapping(secret, "data")
-    return {key: base64.b64decode(value).decode() for key, value in data.items() if isinstance(value, str)}
-
-
 def _workloads(cluster: ChatCluster, live: Mapping[Ref, Object]) -> Mapping[str, Workload]:
     kinds = {"node": "Deployment", "worker": "Deployment", "nats": "StatefulSet", "mongodb": "StatefulSet"}
     found = {part: live.get(Ref("apps/v1", kind, child(cluster, part))) for part, kind in kinds.items()}
@@ -249,14 +283,28 @@ def workload(thing: Object) -> Workload:
 
 
 async def _mongodb(
-    cluster: ChatCluster, credentials: Mapping[str, str], workloads: Mapping[str, Workload]
+    cluster: ChatCluster,
+    credentials: Mapping[str, str],
+    held: Mapping[str, tls.Held],
+    workloads: Mapping[str, Workload],
 ) -> MongoView | None:
     managed = cluster.spec.mongodb.managed
     running = workloads.get("mongodb")
     if managed is None or running is None or running.ready == 0 or any(key not in credentials for key in access.DRAWN):
         return None
     members = wanted_members(cluster, max(managed.replicas, running.desired))
-    return await mongo.look([member.host for member in members], credentials, cluster.spec.mongodb.database)
+    entry = mongo.Entry(credentials, held["mongodb"].trust if "mongodb" in held else "")
+    return await mongo.look([member.host for member in members], entry, cluster.spec.mongodb.database)
+
+
+def _held(secret: Object | None, component: str) -> tls.Held:
+    data = decoded(secret, tls.needed(component))
+    certificates = certificates_in(data.get(tls.CERTIFICATE, ""))
+    return tls.Held(certificates[0] if certificates else None, data.get(tls.TRUST, ""), frozenset(data))
+
+
+def _certificate_kinds(cluster: ChatCluster) -> list[tuple[str, str]]:
+    return [("cert-manager.io/v1", "Certificate")] if cluster.spec.tls.certificates == "CertManager" else []
 
 
 def _route(cluster: ChatCluster, live: Mapping[Ref, Object]) -> RouteView | None:

@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct
 
 from chatoperator.apply import Applied, Applier
 from chatoperator.autoscale.samples import Memory
+from chatoperator.broker import NatsRefused
 from chatoperator.events import event, news
 from chatoperator.kube import ApiError, Kube
 from chatoperator.mongo import MongoRefused
@@ -122,7 +123,7 @@ class Reconciler:
             try:
                 async with self._gate, asyncio.timeout(_VISIT_S):
                     delay = await self.visit(key)
-            except (ApiError, MongoRefused, TimeoutError) as error:
+            except (ApiError, MongoRefused, NatsRefused, TimeoutError) as error:
                 failures += 1
                 delay = min(_BACKOFF_S, 2.0 ** min(failures, 6)) * random.uniform(0.8, 1.2)  # noqa: S311  spread
                 logger.warning("%s/%s: %r; again in %.0f s", *key, error, delay)

@@ -223,6 +223,13 @@ class ExternalNats(_Part, frozen=True, kw_only=True, rename="camel"):
         Meta(min_length=1, description="Secret whose keys `node-url` and `worker-url` hold lists of nats:// URLs."),
     ]
     stream_replicas: Annotated[Literal[1, 3, 5], Meta(description="Copies of each stream.")] = 3
+    ca_key: Annotated[
+        str,
+        Meta(
+            description="Key of that Secret with the authorities (PEM) that the servers are checked against; with it, "
+            "none without TLS is used."
+        ),
+    ] = ""
 
 
 class Nats(_Part, frozen=True, kw_only=True, rename="camel"):
@@ -244,12 +251,43 @@ class ExternalMongodb(_Part, frozen=True, kw_only=True, rename="camel"):
     secret: Annotated[
         str, Meta(min_length=1, description="Secret whose keys `node-uri` and `worker-uri` hold mongodb:// URIs.")
     ]
+    ca_key: Annotated[
+        str,
+        Meta(
+            description="Key of that Secret with the authorities (PEM), for URIs that say "
+            "`tls=true&tlsCAFile=/etc/chat/access/mongodb-ca.crt`."
+        ),
+    ] = ""
 
 
 class Mongodb(_Part, frozen=True, kw_only=True, rename="camel"):
     database: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,63}$", description="Cannot be changed later.")] = "chat"
     managed: Annotated[ManagedMongodb | None, Meta(description="The operator runs it.")] = None
     external: Annotated[ExternalMongodb | None, Meta(description="Somebody else runs it.")] = None
+
+
+class CertificateIssuer(_Part, frozen=True, kw_only=True, rename="camel"):
+    name: Annotated[
+        str, Meta(min_length=1, description="Of cert-manager; its certificates have to come with `ca.crt`.")
+    ]
+    kind: Annotated[Literal["Issuer", "ClusterIssuer"], Meta(description="Which of the two it is.")] = "Issuer"
+
+
+class Tls(_Part, frozen=True, kw_only=True, rename="camel"):
+    certificates: Annotated[
+        Literal["Operator", "CertManager", "Secret", "Off"],
+        Meta(
+            description="Who issues them: the operator by an authority of the ChatCluster's own, cert-manager, or "
+            "somebody who writes Secrets. Cannot be changed later."
+        ),
+    ] = "Operator"
+    issuer: Annotated[CertificateIssuer | None, Meta(description="Needed for `CertManager`.")] = None
+    nats_secret: Annotated[
+        str, Meta(description="Needed for `Secret`, with the keys `tls.crt`, `tls.key` and `ca.crt`.")
+    ] = ""
+    mongodb_secret: Annotated[
+        str, Meta(description="The same; also `tls-combined.pem`, which is key and certificate in one.")
+    ] = ""
 
 
 class Auth(_Part, frozen=True, kw_only=True, rename="camel"):
@@ -310,6 +348,9 @@ class ChatClusterSpec(_Part, frozen=True, kw_only=True, rename="camel"):
     )
     mongodb: Annotated[Mongodb, Meta(description="The history.")] = field(
         default_factory=lambda: Mongodb(managed=ManagedMongodb())
+    )
+    tls: Annotated[Tls, Meta(description="TLS of NATS and MongoDB, where the operator runs them.")] = field(
+        default_factory=Tls
     )
     limits: Annotated[Limits, Meta(description="What one client and one node may take.")] = field(
         default_factory=Limits

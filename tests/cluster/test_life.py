@@ -123,7 +123,7 @@ def _mongodb_primary(world: World) -> tuple[str, str]:
         pod = f"{NAME}-mongodb-{ordinal}"
         script = (
             "import sys\nfrom pymongo import MongoClient\n"
-            f"h=MongoClient('{pod}.{NAME}-mongodb.{NAMESPACE}.svc:27017',directConnection=True,"
+            f"h=MongoClient('{pod}.{NAME}-mongodb.{NAMESPACE}.svc:27017',directConnection=True,tls=True,tlsInsecure=True,"
             "serverSelectionTimeoutMS=4000).admin.command('hello')\nprint(h['isWritablePrimary'])"
         )
         where = ("-n", OPERATOR_NAMESPACE, "exec", "deploy/chat-operator", "--", "python3", "-c", script)

@@ -8,10 +8,11 @@ import yaml
 
 from chatoperator.autoscale.samples import Memory, Pod, Sample
 from chatoperator.objects import Json
-from chatoperator.plan import access
+from chatoperator.plan import access, tls
 from chatoperator.plan.mongodb import Member, MongoView
 from chatoperator.plan.observed import Observed, Workload
 from chatoperator.plan.scale import NodesView
+from chatoperator.plan.tls import Certificate, Held
 from chatoperator.spec import ChatCluster, parse
 
 EXAMPLES = Path(__file__).parents[2] / "manifests" / "examples"
@@ -76,11 +77,26 @@ def nodes(**connections: int) -> NodesView:
     )
 
 
+def held(component: str, *, trust: str = "authority-1", days: float = 80) -> Held:
+    """A Secret with a certificate of 90 days, of which ``days`` are left."""
+    until = NOW.timestamp() + days * 86_400
+    names = () if component == tls.AUTHORITY else (f"*.chat-{component}.school.svc",)
+    lasts = 3650 if component == tls.AUTHORITY else 90
+    certificate = Certificate(names, until - lasts * 86_400, until, f"print-{component}")
+    return Held(certificate, trust, tls.needed(component))
+
+
+def certificates(**changes: Held) -> Mapping[str, Held]:
+    usual = {"nats": held("nats"), "mongodb": held("mongodb"), tls.AUTHORITY: held(tls.AUTHORITY, days=3600)}
+    return {**usual, **changes}
+
+
 def observed(**changes: object) -> Observed:
     """Everything as the smallest ChatCluster asks for it."""
     usual: dict[str, object] = {
         "image": "chat:1",
         "credentials": CREDENTIALS,
+        "certificates": certificates(),
         "workloads": {"node": settled(2), "worker": settled(2), "nats": settled(3), "mongodb": settled(3)},
         "mongodb": healthy_mongodb(),
         "nodes": nodes(a=10, b=20),

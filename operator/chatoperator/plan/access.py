@@ -8,10 +8,15 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from chatoperator.objects import Object
+from chatoperator.plan import tls
 from chatoperator.plan.naming import MONGODB_PORT, NATS_PORT, child, member_hosts, metadata
 from chatoperator.spec import ChatCluster
 
 REPLICA_SET: Final = "chat"
+FOLDER: Final = "/etc/chat/access"
+"""Where nodes and workers have their files."""
+NATS_TRUST: Final = "nats-ca.crt"
+MONGODB_TRUST: Final = "mongodb-ca.crt"
 NATS_ROUTE: Final = "nats-route"
 NATS_SYSTEM: Final = "nats-system"
 MONGODB_KEYFILE: Final = "mongodb-keyfile"
@@ -71,14 +76,35 @@ def access_secret(cluster: ChatCluster, role: str, known: Mapping[str, str]) -> 
 
 
 def access_files(cluster: ChatCluster, role: str) -> tuple[Object, ...]:
-    """Where a pod finds its two URLs, and a node the token of those who may drain it: projected sources."""
+    """Where a pod finds its two URLs, whom it believes at them, and a node the token of those who may drain it."""
     own = child(cluster, f"{role}-access")
     nats, mongodb = cluster.spec.nats.external, cluster.spec.mongodb.external
     urls = (
         _source(nats.secret if nats else own, f"{role}-url" if nats else "nats-url", "nats-url"),
         _source(mongodb.secret if mongodb else own, f"{role}-uri" if mongodb else "mongodb-uri", "mongodb-uri"),
     )
-    return (*urls, _source(own, "control-token", "control-token")) if role == "node" else urls
+    token = (_source(own, "control-token", "control-token"),) if role == "node" else ()
+    return (*urls, *_trusted(cluster), *token)
+
+
+def _trusted(cluster: ChatCluster) -> tuple[Object, ...]:
+    nats, mongodb = cluster.spec.nats.external, cluster.spec.mongodb.external
+    sources = [
+        _source(tls.secret_name(cluster, component), tls.TRUST, f"{component}-ca.crt")
+        for component in tls.components(cluster)
+    ]
+    if nats is not None and nats.ca_key:
+        sources.append(_source(nats.secret, nats.ca_key, NATS_TRUST))
+    if mongodb is not None and mongodb.ca_key:
+        sources.append(_source(mongodb.secret, mongodb.ca_key, MONGODB_TRUST))
+    return tuple(sources)
+
+
+def nats_trust(cluster: ChatCluster) -> str:
+    """The file with the authorities that NATS is checked against; empty without TLS of its own."""
+    external = cluster.spec.nats.external
+    there = external.ca_key if external is not None else "nats" in tls.components(cluster)
+    return f"{FOLDER}/{NATS_TRUST}" if there else ""
 
 
 def _source(secret: str, key: str, path: str) -> Object:
@@ -88,7 +114,8 @@ def _source(secret: str, key: str, path: str) -> Object:
 def nats_url(cluster: ChatCluster, user: str, password: str) -> str:
     managed = cluster.spec.nats.managed
     hosts = member_hosts(cluster, "nats", managed.replicas if managed else 0)
-    return ",".join(f"nats://{user}:{quote(password, safe='')}@{host}:{NATS_PORT}" for host in hosts)
+    scheme = "tls" if tls.components(cluster) else "nats"
+    return ",".join(f"{scheme}://{user}:{quote(password, safe='')}@{host}:{NATS_PORT}" for host in hosts)
 
 
 def mongodb_uri(cluster: ChatCluster, user: str, password: str) -> str:
@@ -96,5 +123,7 @@ def mongodb_uri(cluster: ChatCluster, user: str, password: str) -> str:
     hosts = ",".join(
         f"{host}:{MONGODB_PORT}" for host in member_hosts(cluster, "mongodb", managed.replicas if managed else 0)
     )
-    database = cluster.spec.mongodb.database
-    return f"mongodb://{user}:{quote(password, safe='')}@{hosts}/?replicaSet={REPLICA_SET}&authSource={quote(database)}"
+    options = f"replicaSet={REPLICA_SET}&authSource={quote(cluster.spec.mongodb.database)}"
+    if tls.components(cluster):
+        options += f"&tls=true&tlsCAFile={FOLDER}/{MONGODB_TRUST}"
+    return f"mongodb://{user}:{quote(password, safe='')}@{hosts}/?{options}"

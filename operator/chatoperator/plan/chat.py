@@ -13,7 +13,6 @@ from chatoperator.spec import ChatCluster
 
 Role = Literal["node", "worker"]
 
-_ACCESS: Final = "/etc/chat/access"
 _ROLL_S: Final = 600
 """After which a rollout that does not get on is said to fail."""
 
@@ -27,8 +26,9 @@ def settings(cluster: ChatCluster, role: Role) -> Mapping[str, str]:
         "CHAT_ADMIN_HOST": "0.0.0.0",  # noqa: S104  of the pod; NetworkPolicies say who reaches it
         "CHAT_ADMIN_PORT": str(ADMIN_PORT),
         "CHAT_MONGODB_DATABASE": spec.mongodb.database,
-        "CHAT_MONGODB_URI_FILE": f"{_ACCESS}/mongodb-uri",
-        "CHAT_NATS_URL_FILE": f"{_ACCESS}/nats-url",
+        "CHAT_MONGODB_URI_FILE": f"{access.FOLDER}/mongodb-uri",
+        **({"CHAT_NATS_CA_FILE": access.nats_trust(cluster)} if access.nats_trust(cluster) else {}),
+        "CHAT_NATS_URL_FILE": f"{access.FOLDER}/nats-url",
         "CHAT_OTLP_ENDPOINT": spec.tracing.otlp_endpoint,
     }
     if role == "worker":
@@ -44,7 +44,7 @@ def settings(cluster: ChatCluster, role: Role) -> Mapping[str, str]:
         "CHAT_COMMAND_BURST": str(spec.limits.command_burst),
         "CHAT_COMMAND_RATE_PER_S": str(spec.limits.commands_per_second),
         "CHAT_CONNECTS_PER_S": str(spec.limits.connects_per_second),
-        "CHAT_CONTROL_TOKEN_FILE": f"{_ACCESS}/control-token",
+        "CHAT_CONTROL_TOKEN_FILE": f"{access.FOLDER}/control-token",
         "CHAT_DRAIN_RATE_PER_S": str(spec.drain.reconnects_per_second),
         "CHAT_DRAIN_SETTLE_S": str(spec.drain.settle_seconds),
         "CHAT_DRAIN_WINDOW_S": str(spec.drain.window_seconds),
@@ -67,8 +67,12 @@ def config_map(cluster: ChatCluster, role: Role) -> Object:
     }
 
 
-def deployment(cluster: ChatCluster, role: Role, image: str, secret: Object | None) -> Object:
-    """Without the nodes' replicas, which belong to the autoscaler's field manager.
+def deployment(
+    cluster: ChatCluster, role: Role, image: str, secret: Object | None, trust: tuple[str, ...] = ()
+) -> Object:
+    """``trust``: the authorities that they read when they start.
+
+    Without the nodes' replicas, which belong to the autoscaler's field manager.
 
     A rollout takes the next old node only when the clients of the one before have gone (``minReadySeconds``).
     """
@@ -90,7 +94,7 @@ def deployment(cluster: ChatCluster, role: Role, image: str, secret: Object | No
                     "projected": {"defaultMode": 0o440, "sources": list(access.access_files(cluster, role))},
                 },
             ],
-            configuration=pods.checksum(settings(cluster, role), secret["data"] if secret else None),
+            configuration=pods.checksum(settings(cluster, role), secret["data"] if secret else None, *trust),
             grace_s=grace_s(cluster, role),
             over=cluster.spec.nodes.topology_spread if role == "node" else "Host",
             marked={ENTRY: "open"} if role == "node" else {},
@@ -131,7 +135,7 @@ def _container(cluster: ChatCluster, role: Role, image: str) -> Object:
         readinessProbe=pods.probe("/readyz", "admin", period=2, failures=1),
         livenessProbe=pods.probe("/healthz", "admin", period=10, failures=6, timeout=5),
         resources=pods.resources(asked),
-        volumeMounts=[pods.TMP_MOUNT, {"name": "access", "mountPath": _ACCESS, "readOnly": True}],
+        volumeMounts=[pods.TMP_MOUNT, {"name": "access", "mountPath": access.FOLDER, "readOnly": True}],
         **rest,
     )
 

@@ -1,5 +1,6 @@
 """``plan``: the whole decision of one visit."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from msgspec import UNSET, Struct
@@ -7,7 +8,7 @@ from msgspec.structs import replace
 
 from chatoperator.autoscale.samples import Memory
 from chatoperator.objects import Object, Ref, ref
-from chatoperator.plan import access, chat, mongodb, nats, policies
+from chatoperator.plan import access, chat, mongodb, nats, policies, tls
 from chatoperator.plan.exposure import Exposed, expose
 from chatoperator.plan.mongodb import Initiate, MongoStep, MongoView, PutUsers, Reconfigure
 from chatoperator.plan.naming import PAUSED, child
@@ -24,11 +25,14 @@ class Desired(Struct, frozen=True):
 
     status: ClusterStatus
     draw: access.Draw | None = None
+    issues: tuple[tls.Issue, ...] = ()
     objects: tuple[Object, ...] = ()
     """Applied by the workload's field manager."""
     scale: Scale | None = None
     """The nodes' replicas, applied by the autoscaler's field manager, and what their pods are told and marked with."""
     mongodb: MongoStep | None = None
+    reload: Mapping[str, tuple[str, ...]] = {}
+    """Members that are to read their certificates again, by component."""
     prune: bool = False
     """Whether objects of ours that are not in ``objects`` go."""
     memory: Memory = Memory()
@@ -46,16 +50,22 @@ def plan(cluster: ChatCluster, observed: Observed, now: datetime) -> Desired:
     step = _mongodb_step(cluster, observed)
     if cluster.metadata.annotations.get(PAUSED) == "all":
         return Desired(report(cluster, observed, now, scale=scale, exposed=exposed, decisions=()), memory=scale.memory)
-    decisions = _decisions(observed, now, scale, step)
+    decisions = _decisions(cluster, observed, now, scale, step)
     status = report(cluster, observed, now, scale=scale, exposed=exposed, decisions=decisions)
     draw = access.draw(cluster, observed.credentials)
+    issues = tls.issues(cluster, observed.certificates, now)
     if draw is not None:
-        return Desired(status, draw=draw, memory=scale.memory)
+        return Desired(status, draw=draw, issues=issues, memory=scale.memory)
+    if tls.lacking(cluster, observed.certificates):
+        # Pods would wait for the Secrets, and be rolled once it is known whom they have to believe.
+        return Desired(status, issues=issues, objects=tls.requests(cluster), memory=scale.memory)
     return Desired(
         status,
+        issues=issues,
         objects=_objects(cluster, observed, exposed, scale),
         scale=scale,
         mongodb=step,
+        reload=observed.outdated,
         prune=True,
         memory=scale.memory,
     )
@@ -85,6 +95,7 @@ def _objects(cluster: ChatCluster, observed: Observed, exposed: Exposed, scale: 
     here = policies.components(cluster)
     objects: list[Object] = [policies.service_account(cluster, component) for component in here]
     objects += policies.network_policies(cluster)
+    objects += tls.requests(cluster)
     objects += [
         # While the clients of one node are under way no other is evicted: the budget of reconnects is one for all.
         policies.disruption_budget(cluster, component, hold=component == "node" and bool(scale.leaving))
@@ -102,11 +113,12 @@ def _objects(cluster: ChatCluster, observed: Observed, exposed: Exposed, scale: 
             mongodb.service(cluster),
             mongodb.stateful_set(cluster, cluster.spec.mongodb.managed, replicas),
         ]
+    trust = tls.trust(cluster, observed.certificates)
     roles: tuple[chat.Role, chat.Role] = ("worker", "node")
     for role in roles:
         secret = access.access_secret(cluster, role, observed.credentials)
         objects += [secret] if secret is not None else []
-        objects += [chat.config_map(cluster, role), chat.deployment(cluster, role, image, secret)]
+        objects += [chat.config_map(cluster, role), chat.deployment(cluster, role, image, secret, trust)]
     return (*objects, chat.service(cluster, observed.nodes.pods), *exposed.objects)
 
 
@@ -117,11 +129,22 @@ def _mongodb_step(cluster: ChatCluster, observed: Observed) -> MongoStep | None:
     return mongodb.next_step(cluster, managed, observed.mongodb)
 
 
-def _decisions(observed: Observed, now: datetime, scale: Scale, step: MongoStep | None) -> tuple[Decision, ...]:
+def _decisions(
+    cluster: ChatCluster, observed: Observed, now: datetime, scale: Scale, step: MongoStep | None
+) -> tuple[Decision, ...]:
     """Newest first."""
     time = stamp(now)
     decisions: list[Decision] = []
     decisions += [Decision(time, what, why) for what, why in scale.told]
+    decisions += [
+        Decision(time, f"issue a certificate: {each.component}", each.why)
+        for each in tls.issues(cluster, observed.certificates, now)
+        if each.anew
+    ]
+    decisions += [
+        Decision(time, f"{component} reads its certificate again", f"{len(members)} members show an older one")
+        for component, members in observed.outdated.items()
+    ]
     if step is not None:
         decisions.append(Decision(time, *_words(step, observed.mongodb or MongoView())))
     return tuple(decisions)

@@ -9,11 +9,16 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from chatoperator.objects import Object
-from chatoperator.plan import access, datastores, pods
+from chatoperator.plan import access, datastores, pods, tls
 from chatoperator.plan.naming import FORCE_RECONFIG, MONGODB_PORT, child, member_hosts
 from chatoperator.spec import ChatCluster, ManagedMongodb
 
 _KEYFILE: Final = "/keys/keyfile"
+_TLS: Final = (
+    *("--tlsMode", "requireTLS", "--tlsCertificateKeyFile", f"{tls.FOLDER}/{tls.COMBINED}"),
+    *("--tlsCAFile", f"{tls.FOLDER}/{tls.TRUST}", "--tlsAllowConnectionsWithoutCertificates"),
+)
+"""Clients are known by their passwords, members by the key file."""
 _COPY: Final = f"cp -f /etc/mongodb/keyfile {_KEYFILE} && chmod 0400 {_KEYFILE}"
 """mongod takes a key that its own user alone can read, which the files of a Secret are not."""
 
@@ -107,6 +112,7 @@ def stateful_set(cluster: ChatCluster, managed: ManagedMongodb, replicas: int) -
             *("--dbpath", "/data/db", "--port", str(MONGODB_PORT), "--bind_ip_all", "--nounixsocket"),
             *("--replSet", access.REPLICA_SET, "--keyFile", _KEYFILE),
             *("--wiredTigerCacheSizeGB", f"{managed.cache_mib / 1024:g}"),
+            *(_TLS if tls.components(cluster) else ()),
         ],
         ports=[{"name": "mongodb", "containerPort": MONGODB_PORT, "protocol": "TCP"}],
         startupProbe={**tcp, "periodSeconds": 1, "failureThreshold": 180},
@@ -117,6 +123,7 @@ def stateful_set(cluster: ChatCluster, managed: ManagedMongodb, replicas: int) -
             pods.TMP_MOUNT,
             {"name": "data", "mountPath": "/data/db"},
             {"name": "own-key", "mountPath": "/keys", "readOnly": True},
+            *pods.tls_mounts(cluster),
         ],
     )
     key = pods.file_volume(
@@ -137,7 +144,12 @@ def stateful_set(cluster: ChatCluster, managed: ManagedMongodb, replicas: int) -
         "mongodb",
         main,
         before=copy,
-        volumes=[pods.TMP, key, {"name": "own-key", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}],
+        volumes=[
+            pods.TMP,
+            key,
+            {"name": "own-key", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+            *pods.tls_volumes(cluster, "mongodb"),
+        ],
         configuration=pods.checksum(child(cluster, "mongodb")),
         grace_s=60,
         over="Zone",

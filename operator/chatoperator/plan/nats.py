@@ -3,7 +3,7 @@
 from typing import Final
 
 from chatoperator.objects import Json, Object
-from chatoperator.plan import access, datastores, pods
+from chatoperator.plan import access, datastores, pods, tls
 from chatoperator.plan.naming import NATS_PORT, child, member_hosts, metadata
 from chatoperator.spec import ChatCluster, ManagedNats
 
@@ -18,7 +18,7 @@ CONFIGURATION: Final = """\
 server_name: $POD_NAME
 port: {port}
 http_port: {monitor}
-pid_file: "{pid}"
+{tls}pid_file: "{pid}"
 lame_duck_duration: "{duck}s"
 lame_duck_grace_period: "2s"
 max_payload: 1MB
@@ -61,6 +61,8 @@ _CLUSTER: Final = """\
 cluster {{
   name: chat
   port: {port}
+{tls}  # Clients are told all members by name; by address they could not check whom they reach.
+  no_advertise: true
   authorization {{ user: route, password: $NATS_ROUTE, timeout: 5 }}
   routes: [
 {routes}
@@ -68,13 +70,31 @@ cluster {{
   connect_retries: 120
 }}
 """
+_TLS: Final = f"""\
+tls {{
+  cert_file: "{tls.FOLDER}/{tls.CERTIFICATE}"
+  key_file: "{tls.FOLDER}/{tls.KEY}"
+  timeout: 5
+}}
+"""
+_ROUTES_TLS: Final = f"""\
+  tls {{
+    cert_file: "{tls.FOLDER}/{tls.CERTIFICATE}"
+    key_file: "{tls.FOLDER}/{tls.KEY}"
+    ca_file: "{tls.FOLDER}/{tls.TRUST}"
+    timeout: 5
+  }}
+"""
 
 
-def configuration(managed: ManagedNats) -> str:
+def configuration(cluster: ChatCluster, managed: ManagedNats) -> str:
     """The servers' file. Passwords come from the environment, so that it is no secret."""
+    speaks = bool(tls.components(cluster))
     routes = "\n".join(f"    $NATS_ROUTE_{ordinal}" for ordinal in range(managed.replicas))
-    together = _CLUSTER.format(port=_ROUTES_PORT, routes=routes) if managed.replicas > 1 else ""
+    both_ways = _ROUTES_TLS if speaks else ""
+    together = _CLUSTER.format(port=_ROUTES_PORT, routes=routes, tls=both_ways) if managed.replicas > 1 else ""
     return CONFIGURATION.format(
+        tls=_TLS if speaks else "",
         port=NATS_PORT,
         monitor=_MONITOR_PORT,
         pid=_PID,
@@ -89,7 +109,7 @@ def config_map(cluster: ChatCluster, managed: ManagedNats) -> Object:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": metadata(cluster, child(cluster, "nats"), "nats"),
-        "data": {"nats.conf": configuration(managed)},
+        "data": {"nats.conf": configuration(cluster, managed)},
     }
 
 
@@ -133,14 +153,19 @@ def stateful_set(cluster: ChatCluster, managed: ManagedNats) -> Object:
             pods.TMP_MOUNT,
             {"name": "data", "mountPath": "/data"},
             {"name": "config", "mountPath": "/etc/nats", "readOnly": True},
+            *pods.tls_mounts(cluster),
         ],
     )
     template = pods.template(
         cluster,
         "nats",
         main,
-        volumes=[pods.TMP, pods.file_volume("config", config=child(cluster, "nats"))],
-        configuration=pods.checksum(configuration(managed)),
+        volumes=[
+            pods.TMP,
+            pods.file_volume("config", config=child(cluster, "nats")),
+            *pods.tls_volumes(cluster, "nats"),
+        ],
+        configuration=pods.checksum(configuration(cluster, managed)),
         grace_s=_LAME_DUCK_S + 20,
         over="Zone",
     )

@@ -11,6 +11,7 @@ from chatoperator.drain.batch import Batch
 from chatoperator.plan.exposure import GatewaySupport
 from chatoperator.plan.mongodb import MongoView
 from chatoperator.plan.scale import NodesView
+from chatoperator.plan.tls import Held
 
 
 class Workload(Struct, frozen=True):
@@ -116,6 +117,10 @@ class Observed(Struct, frozen=True):
     """The operator's version."""
     credentials: Mapping[str, str] = {}
     """What the drawn Secret holds, decoded."""
+    certificates: Mapping[str, Held] = {}
+    """What the Secrets with certificates hold, by component."""
+    outdated: Mapping[str, tuple[str, ...]] = {}
+    """Members that show another certificate than is in their Secret, by component."""
     workloads: Mapping[str, Workload] = {}
     """By component; absent where there is none."""
     mongodb: MongoView | None = None

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from chatoperator.objects import Json, Object
+from chatoperator.plan import tls
 from chatoperator.plan.naming import CHECKSUM, child, labels, selector
 from chatoperator.quantities import canonical
 from chatoperator.spec import ChatCluster, Resources
@@ -111,6 +112,18 @@ def template(
         },
         "spec": spec,
     }
+
+
+def tls_mounts(cluster: ChatCluster) -> Sequence[Json]:
+    return [{"name": "tls", "mountPath": tls.FOLDER, "readOnly": True}] if tls.components(cluster) else []
+
+
+def tls_volumes(cluster: ChatCluster, component: str) -> Sequence[Json]:
+    """A datastore's certificate, as files that follow its Secret. What else is in the Secret stays out of the pod."""
+    if component not in tls.components(cluster):
+        return []
+    files = {key: key for key in tls.mounted(component)}
+    return [file_volume("tls", secret=tls.secret_name(cluster, component), files=files)]
 
 
 def file_volume(name: str, *, secret: str = "", config: str = "", files: Mapping[str, str] | None = None) -> Object:

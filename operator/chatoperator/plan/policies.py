@@ -79,7 +79,7 @@ _RULES: Final[Mapping[str, tuple[_Rules, _Rules]]] = {
     ),
     "worker": (((_ANYBODY, (ADMIN_PORT,)),), (*_DATA, (_ANYBODY, _OUTSIDE))),
     "nats": (
-        ((("node", "worker"), (NATS_PORT,)), (("nats",), (6222,)), (("operator",), (8222,))),
+        ((("node", "worker", "operator"), (NATS_PORT,)), (("nats",), (6222,)), (("operator",), (8222,))),
         ((("nats",), (6222,)),),
     ),
     "mongodb": (

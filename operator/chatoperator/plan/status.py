@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import UNSET
 
+from chatoperator.plan import tls
 from chatoperator.plan.exposure import Exposed
 from chatoperator.plan.mongodb import MongoView
 from chatoperator.plan.naming import PAUSED, selector, selector_text
@@ -87,7 +88,7 @@ def _conditions(
         since = before.last_transition_time if before and before.status == status else stamp(now)
         return Condition(kind, status, reason, message, since, cluster.metadata.generation)
 
-    datastores = _datastores(cluster, observed, say)
+    datastores = _datastores(cluster, observed, now, say)
     entry = _entry(observed, exposed, say)
     progressing = _progressing(cluster, observed, scale, say)
     node = observed.workloads.get("node", Workload())
@@ -150,11 +151,14 @@ def _fresh(observed: Observed, scale: Scale, say: _Say) -> Condition:
     return say("MetricsFresh", heard >= ready, "AllAnswer" if heard >= ready else "SomeSilent", f"{heard} nodes answer")
 
 
-def _datastores(cluster: ChatCluster, observed: Observed, say: _Say) -> Condition:
+def _datastores(cluster: ChatCluster, observed: Observed, now: datetime, say: _Say) -> Condition:
     nats, mongodb = cluster.spec.nats.managed, cluster.spec.mongodb.managed
     lacking = datastores_lack(cluster, observed)
     if lacking:
         return say("DatastoresReady", False, "Lacking", "; ".join(lacking))
+    ending = tls.ending(cluster, observed.certificates, now)
+    if ending:
+        return say("DatastoresReady", True, "CertificateEnds", "; ".join(ending))
     managed = (("NATS", nats), ("MongoDB", mongodb))
     single = [name for name, asked in managed if asked is not None and asked.replicas == 1]
     if single:
@@ -168,7 +172,8 @@ def _datastores(cluster: ChatCluster, observed: Observed, say: _Say) -> Conditio
 def datastores_lack(cluster: ChatCluster, observed: Observed) -> list[str]:
     """What is not whole of those that the operator runs, in words."""
     nats, mongodb = cluster.spec.nats.managed, cluster.spec.mongodb.managed
-    return _nats_lacks(nats, observed) + _mongodb_lacks(mongodb, observed.mongodb)
+    lacking = tls.lacking(cluster, observed.certificates)
+    return lacking or _nats_lacks(nats, observed) + _mongodb_lacks(mongodb, observed.mongodb)
 
 
 def _nats_lacks(managed: ManagedNats | None, observed: Observed) -> list[str]:
