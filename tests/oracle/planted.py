@@ -126,6 +126,15 @@ def _back_again(records: list[Record], history: list[Message]) -> Log:
     return records, [replace(history[0], deleted=None, text="message 0"), *history[1:]]
 
 
+def _page_behind_its_place(records: list[Record], history: list[Message]) -> Log:
+    """Whoever came back is given a page that says to be as new as the delete, and shows what it deleted."""
+    upto = max(record.upto for record in records if isinstance(record, Settled))
+    page = (replace(history[0], deleted=None, text="message 0"), *history[1:])
+    at = records[-1].at + 1
+    given = Subscribed(at=at, client="eve", room=_ROOM, recovered=False, since=upto, messages=page)
+    return [*records, given], history
+
+
 def _other_words(records: list[Record], history: list[Message]) -> Log:
     return records, [*history[:4], replace(history[4], text="else"), *history[5:]]
 
@@ -143,4 +152,5 @@ _PLANTS: Final[dict[str, tuple[Plant, Rule]]] = {
     "gap at the end": (_end_left_out, Rule.GAP),
     "stale read": (_stale, Rule.STALE),
     "resurrected": (_back_again, Rule.RESURRECTED),
+    "page behind its place": (_page_behind_its_place, Rule.RESURRECTED),
 }
