@@ -16,6 +16,9 @@ from chatoperator.spec import ChatCluster, GatewayExposure, IngressExposure
 ROUTE_API: Final = "gateway.networking.k8s.io/v1"
 TRAFFIC_API: Final = "gateway.envoyproxy.io/v1alpha1"
 _IDLE_S: Final = 3600
+_UNBOUNDED: Final = 1_000_000
+"""Envoy makes at most 1,024 connections and requests to one backend unless told otherwise, which sockets would fill.
+Nodes refuse what is too much for them. Always the same number: a changed one would be a changed backend."""
 
 
 class GatewaySupport(Struct, frozen=True):
@@ -115,6 +118,11 @@ def _traffic_policy(cluster: ChatCluster, *, hashed: bool) -> Object:
             "tcp": {"connectTimeout": "1s"},
         },
         "retry": {"numRetries": 2, "retryOn": {"triggers": ["connect-failure", "refused-stream"]}},
+        "circuitBreaker": {
+            "maxConnections": _UNBOUNDED,
+            "maxPendingRequests": _UNBOUNDED,
+            "maxParallelRequests": _UNBOUNDED,
+        },
     }
     if hashed:
         spec["loadBalancer"] = {
@@ -129,8 +137,8 @@ def _traffic_policy(cluster: ChatCluster, *, hashed: bool) -> Object:
     }
 
 
-def _ingress_annotations(profile: str, name: str) -> Mapping[str, str]:
-    """What each controller reads on an Ingress; Traefik reads the Service (``service_annotations``)."""
+def _ingress_annotations(profile: str, name: str, *, secure: bool) -> Mapping[str, str]:
+    """What each controller reads on an Ingress; others are read on the Service (``service_annotations``)."""
     idle = str(_IDLE_S)
     if profile == "nginx-legacy":
         prefix = "nginx.ingress.kubernetes.io"
@@ -139,6 +147,7 @@ def _ingress_annotations(profile: str, name: str) -> Mapping[str, str]:
             f"{prefix}/affinity-mode": "balanced",
             f"{prefix}/session-cookie-name": name,
             f"{prefix}/session-cookie-change-on-failure": "true",
+            f"{prefix}/session-cookie-samesite": "Lax",
             f"{prefix}/proxy-read-timeout": idle,
             f"{prefix}/proxy-send-timeout": idle,
             f"{prefix}/proxy-buffering": "off",
@@ -154,11 +163,7 @@ def _ingress_annotations(profile: str, name: str) -> Mapping[str, str]:
             f"{prefix}/timeout-server": "1h",
         }
     if profile == "haproxytech":
-        return {
-            "haproxy.org/cookie-persistence": name,
-            "haproxy.org/timeout-tunnel": "1h",
-            "haproxy.org/timeout-server": "1h",
-        }
+        return {"haproxy.org/timeout-server": "1h"}
     if profile == "contour":
         return {
             "projectcontour.io/websocket-routes": "/",
@@ -166,21 +171,30 @@ def _ingress_annotations(profile: str, name: str) -> Mapping[str, str]:
             "projectcontour.io/num-retries": "2",
             "projectcontour.io/retry-on": "connect-failure",
         }
-    return {}
+    # Without it Traefik takes the certificate and serves plain HTTP alone.
+    return {"traefik.ingress.kubernetes.io/router.tls": "true"} if secure else {}
 
 
 def service_annotations(cluster: ChatCluster) -> Mapping[str, str]:
-    """Traefik and haproxy read these on the Service that the Ingress names."""
-    ingress = cluster.spec.exposure.ingress
-    if cluster.spec.exposure.type != "ingress" or ingress is None or ingress.profile != "traefik":
-        return {}
-    prefix = "traefik.ingress.kubernetes.io/service.sticky.cookie"
-    return {
-        prefix: "true",
-        f"{prefix}.name": cookie(cluster),
-        f"{prefix}.httponly": "true",
-        f"{prefix}.samesite": "lax",
-    }
+    """What controllers read on the Service that the Ingress names."""
+    exposure = cluster.spec.exposure
+    profile = exposure.ingress.profile if exposure.type == "ingress" and exposure.ingress is not None else ""
+    if profile == "traefik":
+        prefix = "traefik.ingress.kubernetes.io/service.sticky.cookie"
+        secure = {f"{prefix}.secure": "true"} if exposure.tls_secret else {}
+        return {
+            prefix: "true",
+            f"{prefix}.name": cookie(cluster),
+            f"{prefix}.httponly": "true",
+            f"{prefix}.samesite": "lax",
+            **secure,
+        }
+    if profile == "haproxytech":
+        return {"haproxy.org/cookie-persistence": cookie(cluster)}
+    if profile == "contour":
+        limits = ("max-connections", "max-pending-requests", "max-requests")
+        return {f"projectcontour.io/{limit}": str(_UNBOUNDED) for limit in limits}
+    return {}
 
 
 def _ingress(cluster: ChatCluster, asked: IngressExposure) -> Exposed:
@@ -198,7 +212,7 @@ def _ingress(cluster: ChatCluster, asked: IngressExposure) -> Exposed:
         spec["ingressClassName"] = asked.class_name
     if exposure.tls_secret:
         spec["tls"] = [{"hosts": [exposure.host], "secretName": exposure.tls_secret}]
-    annotations = _ingress_annotations(asked.profile, cookie(cluster))
+    annotations = _ingress_annotations(asked.profile, cookie(cluster), secure=bool(exposure.tls_secret))
     thing: Object = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
