@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from pymongo import MongoClient
 
+from chatnode.local.cluster import LocalCluster
 from chatnode.local.servers import Mongod, NatsServer
+from tests.integration import promises
+from tests.integration.blocking_proxy import BlockingProxy
 
 
 @pytest.fixture
@@ -84,3 +88,22 @@ def database(mongo: MongoAddress) -> Iterator[str]:
     yield name
     with MongoClient[dict[str, object]](mongo.uri) as client:
         client.drop_database(name)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def cluster(module_folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[LocalCluster]:
+    """Two nodes for all tests of a module, set by its ``SETTINGS``, or as the tests of the promises are."""
+    settings = getattr(request.module, "SETTINGS", promises.SETTINGS)
+    async with LocalCluster(module_folder, nodes=2, settings=settings, sync_always=False) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def talk(cluster: LocalCluster) -> promises.Talk:
+    return await promises.begin_talk(cluster)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def proxy(cluster: LocalCluster) -> AsyncIterator[BlockingProxy]:
+    async with BlockingProxy(cluster.url) as running:
+        yield running

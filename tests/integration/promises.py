@@ -88,10 +88,16 @@ class Talk:
 async def begin_talk(
     cluster: LocalCluster, learners: Sequence[str] = LEARNERS, *, transport: str = "websocket"
 ) -> Talk:
-    room = f"room-{secrets.token_hex(4)}"
-    members = [{"user": user, "role": "learner"} for user in learners] + [{"user": "tom", "role": "trainer"}]
-    await rest(cluster, "PUT", f"/v1/rooms/{room}", {"kind": "course", "title": "Talk", "members": members})
-    return Talk(cluster, room, transport)
+    return Talk(cluster, await make_room(cluster, learners, trainers=["tom"]), transport)
+
+
+async def make_room(cluster: LocalCluster, learners: Sequence[str], *, trainers: Sequence[str] = ()) -> str:
+    """A course of one test alone."""
+    name = f"room-{secrets.token_hex(4)}"
+    members = [{"user": user, "role": "learner"} for user in learners]
+    members += [{"user": user, "role": "trainer"} for user in trainers]
+    await rest(cluster, "PUT", f"/v1/rooms/{name}", {"kind": "course", "title": "Talk", "members": members})
+    return name
 
 
 async def rest(cluster: LocalCluster, method: str, path: str, body: object = None) -> None:

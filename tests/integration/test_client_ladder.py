@@ -2,39 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from chatclient import Timing, Transport
 from chatnode.local.cluster import LocalCluster
 from tests.integration.blocking_proxy import COMMANDS, EVENTS, POLL, SOCKET, BlockingProxy
 from tests.integration.lines import TRANSPORTS
-from tests.integration.promises import SETTINGS, Chatter, Talk, begin_talk
+from tests.integration.promises import Chatter, Talk
 from tests.oracle import Watched
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TIMING = Timing(reply_s=4.0, ping_s=4.0, probe_s=1.0)
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def cluster(module_folder: Path) -> AsyncIterator[LocalCluster]:
-    async with LocalCluster(module_folder, nodes=2, settings=SETTINGS, sync_always=False) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def talk(cluster: LocalCluster) -> Talk:
-    return await begin_talk(cluster)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def proxy(cluster: LocalCluster) -> AsyncIterator[BlockingProxy]:
-    async with BlockingProxy(cluster.url) as running:
-        yield running
 
 
 def behind(proxy: BlockingProxy, talk: Talk, timing: Timing = TIMING) -> Watched:

@@ -2,39 +2,20 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Self
 
 import pytest
-import pytest_asyncio
 
 from chatclient import Client, Ended, Refused, Timing, Unanswered, Unsent, Withdrawn, new_id, sending
 from chatnode.local.cluster import LocalCluster
 from tests.integration.blocking_proxy import BlockingProxy
 from tests.integration.lines import TRANSPORTS
-from tests.integration.promises import SETTINGS, Talk, begin_talk, shortened_window
+from tests.integration.promises import Talk, shortened_window
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TIMING = Timing(reply_s=2.0, ping_s=2.0)
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def cluster(module_folder: Path) -> AsyncIterator[LocalCluster]:
-    async with LocalCluster(module_folder, nodes=2, settings=SETTINGS, sync_always=False) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def talk(cluster: LocalCluster) -> Talk:
-    return await begin_talk(cluster)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def proxy(cluster: LocalCluster) -> AsyncIterator[BlockingProxy]:
-    async with BlockingProxy(cluster.url) as running:
-        yield running
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,30 +13,21 @@ import pytest_asyncio
 
 from chatnode.local.cluster import LocalCluster
 from tests.integration.lines import PollLine, Refused, StreamLine
-from tests.integration.promises import metric, rest
+from tests.integration.promises import make_room, metric
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MEMBERS = [{"user": user, "role": "learner"} for user in ("ana", "bob")]
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def cluster(module_folder: Path) -> AsyncIterator[LocalCluster]:
-    settings = {
-        "CHAT_COMMAND_RATE_PER_S": "2000",
-        "CHAT_COMMAND_BURST": "2000",
-        "CHAT_DRAIN_WINDOW_S": "1",
-        "CHAT_DRAIN_SETTLE_S": "0.1",
-    }
-    async with LocalCluster(module_folder, nodes=2, settings=settings, sync_always=False) as running:
-        yield running
+SETTINGS = {
+    "CHAT_COMMAND_RATE_PER_S": "2000",
+    "CHAT_COMMAND_BURST": "2000",
+    "CHAT_DRAIN_WINDOW_S": "1",
+    "CHAT_DRAIN_SETTLE_S": "0.1",
+}
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def room(cluster: LocalCluster) -> str:
-    name = f"room-{secrets.token_hex(4)}"
-    await rest(cluster, "PUT", f"/v1/rooms/{name}", {"kind": "course", "title": "Talk", "members": MEMBERS})
-    return name
+    return await make_room(cluster, ["ana", "bob"])
 
 
 @pytest_asyncio.fixture(loop_scope="module")

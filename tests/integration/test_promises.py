@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -21,16 +20,10 @@ from chatnode.protocol.events import MessageEvent, SubscribedEvent, Unsubscribed
 from chatnode.protocol.frames import Edit
 from chatnode.protocol.sealing import PlainSealer
 from tests.integration.lines import TRANSPORTS
-from tests.integration.promises import SETTINGS, Chatter, Talk, begin_talk, metric, nats_of, rest, shortened_window
+from tests.integration.promises import Chatter, Talk, begin_talk, metric, nats_of, rest, shortened_window
 from tests.oracle import Invoked, Log, Watched
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def cluster(module_folder: Path) -> AsyncIterator[LocalCluster]:
-    async with LocalCluster(module_folder, nodes=2, settings=SETTINGS, sync_always=False) as running:
-        yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module", params=TRANSPORTS)

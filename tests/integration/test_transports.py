@@ -3,34 +3,24 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import pytest
 import pytest_asyncio
 
 from chatnode.local.cluster import LocalCluster
 from tests.integration.lines import TRANSPORTS, Line, Refused, line
-from tests.integration.promises import rest
+from tests.integration.promises import make_room, rest
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module")]
 
-MEMBERS = [{"user": user, "role": "learner"} for user in ("ana", "bob")] + [{"user": "tom", "role": "trainer"}]
+SETTINGS = {"CHAT_ROOM_LINGER_S": "1", "CHAT_DRAIN_WINDOW_S": "1", "CHAT_COMMAND_BURST": "60"}
 Open = Callable[..., Line]
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def cluster(module_folder: Path) -> AsyncIterator[LocalCluster]:
-    settings = {"CHAT_ROOM_LINGER_S": "1", "CHAT_DRAIN_WINDOW_S": "1", "CHAT_COMMAND_BURST": "60"}
-    async with LocalCluster(module_folder, nodes=2, settings=settings, sync_always=False) as running:
-        yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def room(cluster: LocalCluster) -> str:
-    name = f"room-{secrets.token_hex(4)}"
-    await rest(cluster, "PUT", f"/v1/rooms/{name}", {"kind": "course", "title": "Talk", "members": MEMBERS})
-    return name
+    return await make_room(cluster, ["ana", "bob"], trainers=["tom"])
 
 
 @pytest.fixture(params=TRANSPORTS)

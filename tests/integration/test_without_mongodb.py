@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import httpx
 import pytest
@@ -14,26 +13,17 @@ from chatnode.local.cluster import LocalCluster
 from chatnode.protocol.frames import Connect, History, Position, Send, Subscribe
 from tests.integration.lines import TRANSPORTS, line
 from tests.integration.peers import Frame, Peer, dial
-from tests.integration.promises import nats_of, rest
+from tests.integration.promises import make_room, nats_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PEOPLE = ("ada", "bob", "eve")
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def cluster(module_folder: Path) -> AsyncIterator[LocalCluster]:
-    settings = {"CHAT_COMMAND_BURST": "2000", "CHAT_COMMAND_RATE_PER_S": "2000", "CHAT_ROOM_LINGER_S": "0"}
-    async with LocalCluster(module_folder, nodes=2, settings=settings, sync_always=False) as running:
-        yield running
+SETTINGS = {"CHAT_COMMAND_BURST": "2000", "CHAT_COMMAND_RATE_PER_S": "2000", "CHAT_ROOM_LINGER_S": "0"}
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def room(cluster: LocalCluster) -> str:
-    name = f"room-{secrets.token_hex(4)}"
-    members = [{"user": user, "role": "learner"} for user in PEOPLE]
-    await rest(cluster, "PUT", f"/v1/rooms/{name}", {"kind": "course", "title": "Talk", "members": members})
-    return name
+    return await make_room(cluster, PEOPLE)
 
 
 SignIn = Callable[[int, str], Awaitable[Peer]]

@@ -2,9 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import httpx
 import pytest
@@ -12,26 +11,17 @@ import pytest_asyncio
 
 from chatnode.local.cluster import LocalCluster
 from tests.integration.lines import Frame, Line, line
-from tests.integration.promises import rest
+from tests.integration.promises import make_room
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PEOPLE = ("ana", "bob", "eve")
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def cluster(module_folder: Path) -> AsyncIterator[LocalCluster]:
-    settings = {"CHAT_COMMAND_BURST": "2000", "CHAT_COMMAND_RATE_PER_S": "2000"}
-    async with LocalCluster(module_folder, nodes=2, settings=settings, sync_always=False) as running:
-        yield running
+SETTINGS = {"CHAT_COMMAND_BURST": "2000", "CHAT_COMMAND_RATE_PER_S": "2000"}
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def room(cluster: LocalCluster) -> str:
-    name = f"room-{secrets.token_hex(4)}"
-    members = [{"user": user, "role": "learner"} for user in PEOPLE]
-    await rest(cluster, "PUT", f"/v1/rooms/{name}", {"kind": "course", "title": "Talk", "members": members})
-    return name
+    return await make_room(cluster, PEOPLE)
 
 
 def delayed(*, on: bool) -> Callable[[Frame], bool]:
