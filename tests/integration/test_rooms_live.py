@@ -34,8 +34,8 @@ from chatnode.rooms.copies import LATE_MS, is_late
 from chatnode.rooms.hub import Hub, HubReport, HubSettings
 from chatnode.rooms.ports import Accepted, LiveMessage, LiveSubscription, NotStored, Outcome, Unknown
 from chatnode.telemetry.traces import Tracing
+from chatnode.transports import joining
 from chatnode.transports.desk import Services
-from chatnode.transports.joining import prepare
 from tests.integration.conftest import MongoAddress
 
 ROOM = "algebra"
@@ -449,7 +449,8 @@ async def test_a_page_is_not_behind_the_leader_even_where_the_room_is(
         await bench.store(range(3))
         assert room.last == 0
         services = cast("Services", SimpleNamespace(hub=bench.hub, catch_up=bench.catch_up))
-        joined = await prepare(services, room, None, 10, ())
+        wanted = joining.Wanted(ROOM, None, 10, lambda _joined: None)
+        joined = await joining._prepare(services, wanted, room, ())
         assert joined is not None
         assert joined.messages is not UNSET
         assert [message.text for message in joined.messages] == numbers(3)
