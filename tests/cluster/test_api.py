@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from chatoperator import certificates
 from chatoperator.apply import Applier, marked
 from chatoperator.autoscale.samples import Memory
 from chatoperator.crd import definition
@@ -21,7 +22,7 @@ from chatoperator.drain.batch import Batch, Victim
 from chatoperator.drain.wishes import Mark
 from chatoperator.kube import ApiError, Kube
 from chatoperator.nodes import Nodes
-from chatoperator.objects import Json, Object, Ref, at, mapping, ref, text
+from chatoperator.objects import Json, Object, Ref, at, decoded, mapping, ref, text
 from chatoperator.observe import LISTED, Observer, last_status, pod
 from chatoperator.plan.decide import plan
 from chatoperator.plan.naming import AUTOSCALER, DELETION_COST, ENTRY, MANAGER, PAUSED, selector
@@ -140,6 +141,24 @@ RULES: list[tuple[str, Mapping[str, object], Mapping[str, object], str]] = [
         {"exposure": {"type": "ingress", "ingress": {"profile": "contour"}}},
         "exposure.host",
     ),
+    (
+        "issuer of certificates",
+        {"tls": {"certificates": "CertManager", "issuer": {"name": "i"}}},
+        {"tls": {"certificates": "CertManager"}},
+        "tls.issuer.name",
+    ),
+    (
+        "certificate of NATS",
+        {"tls": {"certificates": "Secret", "natsSecret": "n", "mongodbSecret": "m"}},
+        {"tls": {"certificates": "Secret", "mongodbSecret": "m"}},
+        "tls.natsSecret",
+    ),
+    (
+        "certificate of MongoDB",
+        {"tls": {"certificates": "Secret", "natsSecret": "n"}, "mongodb": {"external": {"secret": "s"}}},
+        {"tls": {"certificates": "Secret", "natsSecret": "n"}},
+        "tls.mongodbSecret",
+    ),
     ("partitions", {"partitions": 8}, {"partitions": 16}, "spec.partitions"),
     ("members", {"nats": {"managed": {"replicas": 1}}}, {"nats": {"managed": {"replicas": 2}}}, "supported values"),
     ("url", {"auth": AUTH}, {"auth": {**AUTH, "jwksUrl": "ftp://x"}}, "jwksUrl"),
@@ -168,6 +187,7 @@ CHANGES: list[tuple[Mapping[str, object], Mapping[str, object], str]] = [
     ({"mongodb": {"database": "a", "managed": {}}}, {"mongodb": {"database": "b", "managed": {}}}, "mongodb.database"),
     ({"nats": {"managed": {}}}, {"nats": {"external": {"secret": "s"}}}, "between managed and external"),
     ({"nats": {"managed": {"replicas": 3}}}, {"nats": {"managed": {"replicas": 1}}}, "nats.managed.replicas"),
+    ({}, {"tls": {"certificates": "Off"}}, "tls.certificates cannot be changed"),
 ]
 
 
@@ -268,6 +288,32 @@ async def test_credentials_are_drawn_once(kube: Kube, cluster: str) -> None:
     assert before is not None
     assert after is not None
     assert before["data"] == after["data"]
+
+
+async def test_a_certificate_that_is_lost_is_issued_again_by_the_same_authority(kube: Kube, cluster: str) -> None:
+    authority, member = (Ref("v1", "Secret", f"{cluster}-{name}-tls") for name in ("authority", "nats"))
+    before = {where: await _data(kube, where) for where in (authority, member)}
+    await kube.delete(member, "default")
+    await settle(reconciler(kube), cluster)
+    assert await _data(kube, authority) == before[authority]
+    after = await _data(kube, member)
+    assert after["ca.crt"] == before[member]["ca.crt"]
+    assert after["tls.key"] != before[member]["tls.key"]
+
+
+async def test_an_authority_that_is_lost_stays_believed_beside_the_next(kube: Kube, cluster: str) -> None:
+    authority, member = (Ref("v1", "Secret", f"{cluster}-{name}-tls") for name in ("authority", "nats"))
+    before = await _data(kube, member)
+    await kube.delete(authority, "default")
+    await settle(reconciler(kube), cluster)
+    after = await _data(kube, member)
+    assert after["tls.crt"] == before["tls.crt"]
+    assert len(certificates.read(after["ca.crt"])) == 2
+    assert before["ca.crt"] in after["ca.crt"]
+
+
+async def _data(kube: Kube, where: Ref) -> Mapping[str, str]:
+    return decoded(await kube.get(where, "default"))
 
 
 async def test_a_part_that_is_no_longer_wanted_goes(api: World, kube: Kube, cluster: str) -> None:

@@ -1,17 +1,24 @@
 """A whole chat cluster on a real Kubernetes: it comes up from one resource, and loses nothing when its parts die."""
 
 import asyncio
+import base64
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
 
+from chatoperator import certificates
+from chatoperator.showing import shown
 from tests.cluster.conftest import Figures
 from tests.cluster.harness import gateway
+from tests.cluster.harness.cache import HarnessError
 from tests.cluster.harness.issuer import Issuer
-from tests.cluster.harness.resources import chat_cluster
+from tests.cluster.harness.kubernetes import wait_until
+from tests.cluster.harness.plugin import kubectl_chat
+from tests.cluster.harness.resources import chat_cluster, restricted
 from tests.cluster.harness.talk import Talk
 from tests.cluster.harness.world import OPERATOR_NAMESPACE, World
 from tests.integration.promises import Chatter
@@ -29,7 +36,7 @@ def school(
     if operator.kubernetes is not None:
         gateway.install(operator, tmp_path_factory.mktemp("gateway"))
     began = time.monotonic()
-    operator.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    operator.apply(restricted(NAMESPACE))
     operator.apply(chat_cluster(NAME, NAMESPACE, operator, exposure=_exposure(operator)))
     operator.wait_condition(NAME, NAMESPACE, "Ready", seconds=420)
     figures.set("ready_s", round(time.monotonic() - began, 1))
@@ -95,6 +102,128 @@ async def test_a_cookie_leads_back_to_the_same_node(school: World, address: str)
         assert f"chat-{NAME}" in http.cookies
         for _ in range(10):
             assert "set-cookie" not in (await http.get("/v1/me")).headers
+
+
+async def test_kubectl_chat_says_how_it_is_and_pauses(school: World, tmp_path: Path) -> None:
+    def chat(*arguments: str) -> str:
+        return kubectl_chat(school, tmp_path, "-n", NAMESPACE, *arguments)
+
+    told = chat("status", NAME)
+    assert f"{NAMESPACE}/{NAME}" in told
+    assert "workers      2 ready of 2" in told
+    assert chat("status") == told
+    assert "nodes, between 2 and 10" in chat("explain-scaling", NAME)
+    chat("pause", NAME, "scale-in")
+    try:
+        await asyncio.to_thread(school.wait_condition, NAME, NAMESPACE, "Paused", "True", 30)
+        assert "! Paused           True  Annotation" in chat("status", NAME)
+    finally:
+        chat("resume", NAME)
+    await asyncio.to_thread(school.wait_condition, NAME, NAMESPACE, "Paused", "False", 30)
+    with pytest.raises(HarnessError, match="there is none of this name"):
+        chat("status", "nobody")
+
+
+async def test_kubectl_chat_drains_a_node_whose_place_another_takes(school: World, talk: Talk, tmp_path: Path) -> None:
+    before = uids(school, "node")
+    async with talk.client("ana") as ana, talk.client("bob") as bob:
+        await ana.subscribe(talk.room)
+        await bob.subscribe(talk.room)
+        async with Chatter(ana, talk.room, pace=0.1) as one:
+            await one.until_acked(5)
+            _, pod = _pod("node")(school)
+            told = await asyncio.to_thread(kubectl_chat, school, tmp_path, "-n", NAMESPACE, "drain", pod)
+            assert f"{pod} sends its clients away and ends" in told
+
+            def replaced() -> bool:
+                now = uids(school, "node")
+                return len(now) == 2 and now != before
+
+            await asyncio.to_thread(wait_until, "another node", replaced, 120)
+            await one.until_acked(5, within=60)
+        verdict = await talk.verdict([ana, bob])
+    assert verdict.ok, str(verdict)
+    await asyncio.to_thread(school.wait_condition, NAME, NAMESPACE, "Ready", "True", 120)
+
+
+async def test_a_new_version_of_the_chart_touches_no_pod_of_the_cluster(school: World, talk: Talk) -> None:
+    """Under load: the operator is rolled, nobody else."""
+    everybody = ("node", "worker", "nats", "mongodb")
+    before = {component: uids(school, component) for component in everybody}
+    async with talk.client("ana") as ana, talk.client("bob") as bob:
+        await ana.subscribe(talk.room)
+        await bob.subscribe(talk.room)
+        async with Chatter(ana, talk.room, pace=0.1) as one:
+            await one.until_acked(5)
+            await asyncio.to_thread(school.install_chart, "logLevel=debug")
+            await one.until_acked(5, within=60)
+        verdict = await talk.verdict([ana, bob])
+    assert verdict.ok, str(verdict)
+    await asyncio.to_thread(school.wait_condition, NAME, NAMESPACE, "Ready", "True", 120)
+    assert {component: uids(school, component) for component in everybody} == before
+
+
+async def test_certificates_are_renewed_without_a_restart_or_a_broken_connection(
+    school: World, talk: Talk, figures: Figures
+) -> None:
+    if school.kubernetes is None:
+        pytest.skip("looks at the servers by the addresses of their pods")
+    stores = (("nats", 4222), ("mongodb", 27017))
+    before = {component: uids(school, component) for component in ("node", "worker", "nats", "mongodb")}
+    async with talk.client("ana") as ana, talk.client("bob") as bob:
+        await ana.subscribe(talk.room)
+        await bob.subscribe(talk.room)
+        async with Chatter(ana, talk.room, pace=0.1) as one:
+            await one.until_acked(5)
+            open_before = await connections(school)
+            assert open_before
+            began = time.monotonic()
+            for component, _ in stores:
+                school.kubectl("-n", NAMESPACE, "delete", "secret", f"{NAME}-{component}-tls")
+            waiting = {f"{host}:{port}" for component, port in stores for host in addresses(school, component)}
+            while waiting:
+                wanted = await asyncio.to_thread(_issued, school)
+                for member in sorted(waiting):
+                    if await shown(member, greets=member.endswith(":4222")) in wanted:
+                        waiting.discard(member)
+                assert time.monotonic() - began < 300, waiting
+                await asyncio.sleep(2)
+            figures.set("certificates_renewed_s", round(time.monotonic() - began, 1))
+            await one.until_acked(5, within=60)
+            assert open_before <= await connections(school)
+        verdict = await talk.verdict([ana, bob])
+    assert verdict.ok, str(verdict)
+    assert {component: uids(school, component) for component in before} == before
+
+
+def uids(world: World, component: str) -> set[str]:
+    """Of the pods that are not about to end."""
+    labels = f"app.kubernetes.io/component={component},app.kubernetes.io/instance={NAME}"
+    found = [pod["metadata"] for pod in world.all("pods", NAMESPACE, labels)]
+    return {meta["uid"] for meta in found if "deletionTimestamp" not in meta}  # type: ignore[index,operator]
+
+
+def addresses(world: World, component: str) -> list[str]:
+    labels = f"app.kubernetes.io/component={component},app.kubernetes.io/instance={NAME}"
+    return [str(pod["status"]["podIP"]) for pod in world.all("pods", NAMESPACE, labels)]  # type: ignore[index]
+
+
+def _issued(world: World) -> set[str]:
+    """The certificates that are in the Secrets now."""
+    found = [world.get("secret", f"{NAME}-{component}-tls", NAMESPACE) or {} for component in ("nats", "mongodb")]
+    data = [base64.b64decode(secret["data"]["tls.crt"]).decode() for secret in found if secret]  # type: ignore[index]
+    return {certificates.read(pem)[0].fingerprint for pem in data}
+
+
+async def connections(world: World) -> set[tuple[str, int]]:
+    """Of nodes and workers with NATS, all of them over TLS: server and number."""
+    found = set()
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+        for host in await asyncio.to_thread(addresses, world, "nats"):
+            for each in (await http.get(f"http://{host}:8222/connz")).json()["connections"]:
+                assert each["tls_version"] in {"1.2", "1.3"}, each
+                found.add((host, each["cid"]))
+    return found
 
 
 def _pod(component: str, ordinal: int = 0) -> Callable[[World], tuple[str, str]]:

@@ -62,10 +62,11 @@ def gateway() -> tuple[Path, Path]:
     """Envoy Gateway's control plane and Envoy: one binary each and the libraries that it loads, no shell."""
     control = tools.built("gateway") / "envoy-gateway"
     # The chart starts the control plane with arguments alone, so that its image needs an entry point.
-    return _bare(control, GATEWAY, entrypoint=["envoy-gateway"]), _bare(_envoy(), ENVOY, command=["envoy"])
+    return _bare(control, GATEWAY, entrypoint=["envoy-gateway"]), _bare(envoy_program(), ENVOY, command=["envoy"])
 
 
-def _envoy() -> Path:
+def envoy_program() -> Path:
+    """The wheel's Envoy."""
     wheel = importlib.util.find_spec("envoy")
     for root in wheel.submodule_search_locations or () if wheel else ():
         candidate = Path(root) / "_bin" / "envoy"

@@ -8,6 +8,12 @@ from tests.cluster.harness.world import World
 _SMALL = {"requests": {"cpu": "10m", "memory": "32Mi"}}
 
 
+def restricted(name: str) -> Mapping[str, object]:
+    """A namespace in which the API server takes no pod but those of the restricted standard."""
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
 def chat_cluster(name: str, namespace: str, world: World, *, members: int = 3, **spec: object) -> Mapping[str, object]:
     """``members``: of NATS and of MongoDB. ``spec`` replaces whole parts."""
     image = {"image": world.datastores} if world.datastores else {}

@@ -24,6 +24,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = {
     "coredns": ("github.com/coredns/coredns",),
     "helm": ("helm.sh/helm/v4/cmd/helm",),
     "gateway": ("github.com/envoyproxy/gateway/cmd/envoy-gateway",),
+    "contour": ("github.com/projectcontour/contour/cmd/contour",),
     "pause": ("chatcluster.test/pause",),
 }
 _STAMPS = (

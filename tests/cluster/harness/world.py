@@ -46,6 +46,9 @@ class World:
         document = yaml.safe_dump_all([msgspec.to_builtins(thing) for thing in things])
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", document=document)
 
+    def apply_file(self, path: Path) -> None:
+        self.kubectl("apply", "--server-side", "-f", path)
+
     def get(self, kind: str, name: str, namespace: str = "") -> Document | None:
         where = ("-n", namespace) if namespace else ()
         found = self.kubectl("get", kind, name, *where, "-o", "json", "--ignore-not-found")
@@ -140,7 +143,7 @@ def world(folder: Path, *, nodes: bool = True, entered: bool = True) -> Iterator
     try:
         kubernetes.start(nodes=nodes)
         if nodes:
-            kubernetes.volumes(12)
+            kubernetes.volumes(24)
         with kubernetes.entered() if entered else contextlib.nullcontext():
             yield World(kubernetes.kubeconfig, kubernetes)
     finally:

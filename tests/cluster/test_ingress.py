@@ -1,0 +1,118 @@
+"""People who come through a controller of plain Ingress: Contour, on a real Kubernetes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.cluster.conftest import Figures
+from tests.cluster.harness import contour
+from tests.cluster.harness.crowd import Crowd
+from tests.cluster.harness.issuer import Issuer
+from tests.cluster.harness.resources import chat_cluster, restricted
+from tests.cluster.harness.talk import Talk
+from tests.cluster.harness.world import World
+from tests.integration.promises import Chatter
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+
+NAME, NAMESPACE = "front", "door"
+MANY = 1100
+"""More than Envoy lets through to one backend unless told otherwise."""
+
+
+@pytest.fixture(scope="module")
+def address(operator: World, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if operator.kubernetes is None:
+        pytest.skip("runs Contour beside a cluster that the tests have started")
+    ingress = {"profile": "contour", "className": contour.CLASS}
+    with contour.installed(operator, tmp_path_factory.mktemp("contour") / "run") as found:
+        operator.apply(restricted(NAMESPACE))
+        operator.apply(
+            chat_cluster(
+                NAME,
+                NAMESPACE,
+                operator,
+                members=1,
+                autoscaling={"mode": "Off"},
+                exposure={"type": "ingress", "host": contour.HOST, "ingress": ingress},
+                limits={
+                    "connectionsPerNode": 800,
+                    "connectsPerSecond": 200,
+                    "streamMaxMib": 32,
+                    "commandsPerSecond": 2000,
+                    "commandBurst": 2000,
+                },
+            )
+        )
+        operator.wait_condition(NAME, NAMESPACE, "Ready", seconds=300)
+        contour.wait_listening()
+        yield found
+        operator.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def talk(address: str, issuer: Issuer) -> AsyncIterator[Talk]:
+    begun = Talk(address, issuer)
+    await begun.begin()
+    yield begun
+
+
+async def test_the_ingress_is_taken_up_and_it_is_said(operator: World, address: str) -> None:
+    accepted = operator.condition(NAME, NAMESPACE, "ExposureAccepted")
+    assert accepted["status"] == "True"
+    assert "not sticky" in accepted["message"]
+    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=20) as http:
+        assert (await http.get("/v1/me")).status_code == 401
+
+
+async def test_people_talk_over_sockets_while_a_node_is_killed(operator: World, talk: Talk) -> None:
+    async with talk.client("ana") as ana, talk.client("bob") as bob:
+        await ana.subscribe(talk.room)
+        await bob.subscribe(talk.room)
+        async with Chatter(ana, talk.room, pace=0.05) as one, Chatter(bob, talk.room, pace=0.05) as two:
+            await one.until_acked(20)
+            await two.until_acked(20)
+            labels = f"app.kubernetes.io/component=node,app.kubernetes.io/instance={NAME}"
+            pod = operator.kubectl("-n", NAMESPACE, "get", "pods", "-l", labels, "-o", "name").split()[0]
+            await asyncio.to_thread(operator.kill_pod, NAMESPACE, pod.removeprefix("pod/"))
+            await one.until_acked(20, within=60)
+            await two.until_acked(20, within=60)
+        verdict = await talk.verdict([ana, bob])
+    assert verdict.ok, str(verdict)
+    await asyncio.to_thread(operator.wait_condition, NAME, NAMESPACE, "Ready", "True", 120)
+
+
+async def test_a_poll_may_wait_longer_than_a_proxy_does_by_default(address: str, issuer: Issuer, talk: Talk) -> None:
+    """An event stream is still open after Envoy's 15 s."""
+    headers = {"Authorization": f"Bearer {issuer.token('eve')}"}
+    began = time.monotonic()
+    async with (
+        httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=40, headers=headers) as http,
+        http.stream("GET", "/v1/events", params={"room": talk.room}) as answer,
+    ):
+        assert answer.status_code == 200, await answer.aread()
+        async for _ in answer.aiter_bytes():
+            if time.monotonic() - began > 17:
+                break
+    assert time.monotonic() - began > 17
+
+
+async def test_more_sockets_than_envoy_has_by_default_spread_over_the_nodes(
+    operator: World, address: str, issuer: Issuer, talk: Talk, figures: Figures
+) -> None:
+    async with Crowd(f"ws://{address}/v1/ws", talk.room, lambda: issuer.token("eve")) as crowd:
+        await crowd.be(MANY, over_s=25)
+        await crowd.until_connected(60)
+        labels = f"app.kubernetes.io/component=node,app.kubernetes.io/instance={NAME}"
+        hosts = [str(pod["status"]["podIP"]) for pod in operator.all("pods", NAMESPACE, labels)]  # type: ignore[index]
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+            held = [(await http.get(f"http://{host}:9100/sample")).json()["connections"] for host in hosts]
+        figures.set("sockets_through_contour", sum(held))
+        assert sum(held) >= MANY
+        assert min(held) > 0.25 * MANY
+        assert crowd.cut == []
+        assert crowd.breaks == []
