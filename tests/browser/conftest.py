@@ -13,6 +13,7 @@ from playwright.async_api import Browser, async_playwright
 
 from chatnode.local.cluster import LocalCluster
 from chatnode.transports.pages import STATIC
+from tests.browser.cable import Cable
 from tests.browser.centre import Centre
 from tests.browser.people import Crowd
 
@@ -61,3 +62,11 @@ async def crowd(chromium: Browser, cluster: LocalCluster) -> AsyncIterator[Crowd
     yield crowd
     await crowd.close()
     assert crowd.complaints == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def cable(cluster: LocalCluster, crowd: Crowd) -> AsyncIterator[Cable]:
+    """Between a window and the cluster; that Chromium reports lost connections is forgiven."""
+    crowd.forgives_lost_connections = True
+    async with Cable.to(cluster.url) as cable:
+        yield cable

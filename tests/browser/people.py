@@ -127,15 +127,28 @@ class Person:
 
     async def sign_in(self, user: str) -> None:
         await self.page.locator(f"[data-user={user}]").click()
-        await expect(self.connection).to_have_attribute("data-phase", "connected")
+        await self.is_connected()
 
     @property
     def connection(self) -> Locator:
         """What says how the connection is; always exactly one is in view."""
         return self.page.locator(".connection:visible")
 
-    async def node(self) -> str | None:
+    async def is_connected(self) -> None:
         await expect(self.connection).to_have_attribute("data-phase", "connected")
+
+    async def is_on(self, transport: str) -> None:
+        await expect(self.connection).to_have_attribute("data-transport", transport)
+
+    async def is_offline(self) -> None:
+        await expect(self.connection).to_have_text("Hors ligne")
+
+    async def hears_of_a_network(self) -> None:
+        """The device has another one: whatever is better is tried at once."""
+        await self.page.evaluate("dispatchEvent(new Event('online'))")
+
+    async def node(self) -> str | None:
+        await self.is_connected()
         return await self.connection.get_attribute("data-node")
 
     def room(self, room: str) -> Locator:

@@ -56,7 +56,7 @@ async def test_a_node_that_is_stopped_in_order_is_left_without_anybody_noticing(
     await cluster.node(0).stop()
     try:
         await expect(claire.connection).to_have_attribute("data-node", "node-2")
-        await expect(claire.connection).to_have_attribute("data-phase", "connected")
+        await claire.is_connected()
         await claire.say("Après")
         await amina.sees("Après")
         assert not await claire.page.evaluate("window.banner ?? false")
@@ -90,103 +90,93 @@ async def test_two_windows_of_one_browser_are_two_people(crowd: Crowd, centre: C
 
 
 async def test_without_connection_messages_wait_and_leave_when_it_is_back(
-    crowd: Crowd, centre: Centre, cluster: LocalCluster
+    crowd: Crowd, centre: Centre, cable: Cable
 ) -> None:
-    crowd.forgives_lost_connections = True
     room = await centre.course("claire", "amina")
     claire = await crowd.join("claire", room)
-    async with Cable.to(cluster.url) as cable:
-        amina = await crowd.join("amina", room, cable.url)
-        cable.cut()
-        await expect(amina.connection).to_have_text("Hors ligne")
-        await expect(amina.banner).to_contain_text(re.compile(r"nouvel essai dans \d+ s"))
-        await amina.say("Un")
-        await amina.say("Deux")
-        await amina.say("Trois, non")
-        await amina.sees("Un", "pending")
-        await expect(amina.line("Un").locator(".mark")).to_contain_text("En attente de connexion")
-        await amina.line("Trois, non").get_by_role("button", name="Supprimer").click()
-        await claire.say("Entre-temps")
-        await amina.picture("offline")
-        await amina.banner.get_by_role("button", name="Réessayer maintenant").click()
-        cable.mend()
-        await expect(amina.connection).to_have_attribute("data-phase", "connected")
-        for person in (claire, amina):
-            await person.sees_in_order("Entre-temps", "Un", "Deux")
+    amina = await crowd.join("amina", room, cable.url)
+    cable.cut()
+    await amina.is_offline()
+    await expect(amina.banner).to_contain_text(re.compile(r"nouvel essai dans \d+ s"))
+    await amina.say("Un")
+    await amina.say("Deux")
+    await amina.say("Trois, non")
+    await amina.sees("Un", "pending")
+    await expect(amina.line("Un").locator(".mark")).to_contain_text("En attente de connexion")
+    await amina.line("Trois, non").get_by_role("button", name="Supprimer").click()
+    await claire.say("Entre-temps")
+    await amina.picture("offline")
+    await amina.banner.get_by_role("button", name="Réessayer maintenant").click()
+    cable.mend()
+    await amina.is_connected()
+    for person in (claire, amina):
+        await person.sees_in_order("Entre-temps", "Un", "Deux")
     assert await centre.texts(room) == ["Entre-temps", "Un", "Deux"]
 
 
-async def test_an_unsent_message_survives_a_reload(crowd: Crowd, centre: Centre, cluster: LocalCluster) -> None:
-    crowd.forgives_lost_connections = True
+async def test_an_unsent_message_survives_a_reload(crowd: Crowd, centre: Centre, cable: Cable) -> None:
     room = await centre.course("claire", "amina")
-    async with Cable.to(cluster.url) as cable:
-        amina = await crowd.join("amina", room, cable.url)
-        cable.cut()
-        await expect(amina.connection).to_have_text("Hors ligne")
-        await amina.say("Écrit sans réseau")
-        await amina.sees("Écrit sans réseau", "pending")
-        await amina.page.reload()
-        await expect(amina.connection).to_have_text("Hors ligne")
-        cable.mend()
-        await amina.sees("Écrit sans réseau")
-        await expect(amina.readers).to_have_text("Envoyé")
-        await amina.page.reload()
-        await amina.sees("Écrit sans réseau")
+    amina = await crowd.join("amina", room, cable.url)
+    cable.cut()
+    await amina.is_offline()
+    await amina.say("Écrit sans réseau")
+    await amina.sees("Écrit sans réseau", "pending")
+    await amina.page.reload()
+    await amina.is_offline()
+    cable.mend()
+    await amina.sees("Écrit sans réseau")
+    await expect(amina.readers).to_have_text("Envoyé")
+    await amina.page.reload()
+    await amina.sees("Écrit sans réseau")
     assert await centre.texts(room) == ["Écrit sans réseau"]
 
 
 async def test_a_refused_message_says_why_and_can_be_tried_again_or_thrown_away(
-    crowd: Crowd, centre: Centre, cluster: LocalCluster
+    crowd: Crowd, centre: Centre, cable: Cable
 ) -> None:
-    crowd.forgives_lost_connections = True
     room = await centre.course("claire", "amina")
     claire = await crowd.join("claire", room)
-    async with Cable.to(cluster.url) as cable:
-        amina = await crowd.join("amina", room, cable.url)
-        cable.cut()
-        await expect(amina.connection).to_have_text("Hors ligne")
-        await amina.say("À garder")
-        await amina.say("À jeter")
-        await centre.close(room)
-        cable.mend()
-        await amina.sees("À garder", "failed")
-        await amina.sees("À jeter", "failed")
-        await expect(amina.line("À garder").locator(".mark")).to_contain_text(
-            "Message non envoyé : la conversation est fermée."
-        )
-        await expect(amina.page.get_by_text("Cette conversation est fermée : lecture seule.")).to_be_visible()
-        await amina.picture("failed")
-        await amina.page.reload()
-        await amina.sees("À garder", "failed")
-        await amina.line("À jeter").get_by_role("button", name="Supprimer").click()
-        await expect(amina.line("À jeter")).to_have_count(0)
-        await centre.close(room, closed=False)
-        await expect(amina.composer).to_be_visible()
-        await amina.line("À garder").get_by_role("button", name="Réessayer").click()
-        await amina.sees("À garder")
-        await claire.sees("À garder")
+    amina = await crowd.join("amina", room, cable.url)
+    cable.cut()
+    await amina.is_offline()
+    await amina.say("À garder")
+    await amina.say("À jeter")
+    await centre.close(room)
+    cable.mend()
+    await amina.sees("À garder", "failed")
+    await amina.sees("À jeter", "failed")
+    await expect(amina.line("À garder").locator(".mark")).to_contain_text(
+        "Message non envoyé : la conversation est fermée."
+    )
+    await expect(amina.page.get_by_text("Cette conversation est fermée : lecture seule.")).to_be_visible()
+    await amina.picture("failed")
+    await amina.page.reload()
+    await amina.sees("À garder", "failed")
+    await amina.line("À jeter").get_by_role("button", name="Supprimer").click()
+    await expect(amina.line("À jeter")).to_have_count(0)
+    await centre.close(room, closed=False)
+    await expect(amina.composer).to_be_visible()
+    await amina.line("À garder").get_by_role("button", name="Réessayer").click()
+    await amina.sees("À garder")
+    await claire.sees("À garder")
     assert await centre.texts(room) == ["À garder"]
 
 
-async def test_events_missed_while_away_are_there_after_the_return(
-    crowd: Crowd, centre: Centre, cluster: LocalCluster
-) -> None:
-    crowd.forgives_lost_connections = True
+async def test_events_missed_while_away_are_there_after_the_return(crowd: Crowd, centre: Centre, cable: Cable) -> None:
     room = await centre.course("claire", "amina")
     claire = await crowd.join("claire", room)
-    async with Cable.to(cluster.url) as cable:
-        amina = await crowd.join("amina", room, cable.url)
-        await claire.say("Premier jet")
-        await amina.sees("Premier jet")
-        cable.cut()
-        await expect(amina.connection).to_have_text("Hors ligne")
-        await claire.composer.press("ArrowUp")
-        await expect(claire.composer).to_have_value("Premier jet")
-        await claire.say("Seconde version")
-        await claire.sees("Seconde version")
-        await claire.say("Et la suite")
-        await claire.sees("Et la suite")
-        cable.mend()
-        await amina.sees("Seconde version")
-        await amina.sees("Et la suite")
-        await expect(amina.line("Premier jet")).to_have_count(0)
+    amina = await crowd.join("amina", room, cable.url)
+    await claire.say("Premier jet")
+    await amina.sees("Premier jet")
+    cable.cut()
+    await amina.is_offline()
+    await claire.composer.press("ArrowUp")
+    await expect(claire.composer).to_have_value("Premier jet")
+    await claire.say("Seconde version")
+    await claire.sees("Seconde version")
+    await claire.say("Et la suite")
+    await claire.sees("Et la suite")
+    cable.mend()
+    await amina.sees("Seconde version")
+    await amina.sees("Et la suite")
+    await expect(amina.line("Premier jet")).to_have_count(0)

@@ -2,7 +2,6 @@
 
 from playwright.async_api import Page, expect
 
-from chatnode.local.cluster import LocalCluster
 from tests.browser.cable import Cable
 from tests.browser.centre import Centre
 from tests.browser.people import Crowd, Person
@@ -48,30 +47,28 @@ async def test_whichever_window_one_writes_in_all_show_it_and_it_is_said_once(cr
 
 
 async def test_the_window_that_sends_is_closed_with_messages_unsent_and_the_other_sends_them(
-    crowd: Crowd, centre: Centre, cluster: LocalCluster
+    crowd: Crowd, centre: Centre, cable: Cable
 ) -> None:
-    crowd.forgives_lost_connections = True
     room = await centre.course("claire", "amina")
     claire = await crowd.join("claire", room)
-    async with Cable.to(cluster.url) as cable:
-        first = await crowd.join("amina", room, cable.url)
-        second = await beside(crowd, first, "amina", room)
-        cable.cut()
-        said = [f"{word}, sans réseau" for word in ("Un", "Deux", "Trois", "Quatre")]
-        for text, window in zip(said, (first, second, first, second), strict=True):
-            await window.say(text)
-            for person in (first, second):
-                await person.sees(text, "pending")
-        await second.line("Trois").get_by_role("button", name="Supprimer").click()
-        await expect(first.line("Trois")).to_have_count(0)
-        await first.picture("two-windows")
-        await first.page.close()
-        cable.mend()
-        await second.page.evaluate("dispatchEvent(new Event('online'))")
-        del said[2]
-        for person in (second, claire):
-            await person.sees_in_order(*said)
-        assert await leads(second.page)
+    first = await crowd.join("amina", room, cable.url)
+    second = await beside(crowd, first, "amina", room)
+    cable.cut()
+    said = [f"{word}, sans réseau" for word in ("Un", "Deux", "Trois", "Quatre")]
+    for text, window in zip(said, (first, second, first, second), strict=True):
+        await window.say(text)
+        for person in (first, second):
+            await person.sees(text, "pending")
+    await second.line("Trois").get_by_role("button", name="Supprimer").click()
+    await expect(first.line("Trois")).to_have_count(0)
+    await first.picture("two-windows")
+    await first.page.close()
+    cable.mend()
+    await second.hears_of_a_network()
+    del said[2]
+    for person in (second, claire):
+        await person.sees_in_order(*said)
+    assert await leads(second.page)
     assert await centre.texts(room) == said
 
 
@@ -91,23 +88,21 @@ async def test_the_window_that_sends_is_closed_in_the_midst_of_sending(crowd: Cr
 
 
 async def test_what_was_refused_is_refused_in_every_window_and_can_be_tried_again_from_each(
-    crowd: Crowd, centre: Centre, cluster: LocalCluster
+    crowd: Crowd, centre: Centre, cable: Cable
 ) -> None:
-    crowd.forgives_lost_connections = True
     room = await centre.course("claire", "amina")
-    async with Cable.to(cluster.url) as cable:
-        first = await crowd.join("amina", room, cable.url)
-        second = await beside(crowd, first, "amina", room)
-        cable.cut()
-        await second.say("Trop tard")
-        await centre.close(room)
-        cable.mend()
-        for window in (first, second):
-            await window.page.evaluate("dispatchEvent(new Event('online'))")
-            await window.sees("Trop tard", "failed")
-        await centre.close(room, closed=False)
-        await expect(second.composer).to_be_visible()
-        await second.line("Trop tard").get_by_role("button", name="Réessayer").click()
-        for window in (first, second):
-            await window.sees("Trop tard")
+    first = await crowd.join("amina", room, cable.url)
+    second = await beside(crowd, first, "amina", room)
+    cable.cut()
+    await second.say("Trop tard")
+    await centre.close(room)
+    cable.mend()
+    for window in (first, second):
+        await window.hears_of_a_network()
+        await window.sees("Trop tard", "failed")
+    await centre.close(room, closed=False)
+    await expect(second.composer).to_be_visible()
+    await second.line("Trop tard").get_by_role("button", name="Réessayer").click()
+    for window in (first, second):
+        await window.sees("Trop tard")
     assert await centre.texts(room) == ["Trop tard"]
