@@ -93,8 +93,7 @@ class Applier:
             await self._draw(desired.draw, live)
             done.writes += 1
         if desired.issues:
-            await self._issue(cluster, desired.issues, live)
-            done.writes += len(desired.issues)
+            await self._issue(cluster, desired.issues, live, done)
         for thing in desired.objects:
             if needs_apply(live.get(ref(thing)), thing, MANAGER):
                 await self._try(self._kube.apply(thing, MANAGER), done)
@@ -120,7 +119,9 @@ class Applier:
         if "mongodb" in reload:
             await mongo.reload(reload["mongodb"], entry(observed))
 
-    async def _issue(self, cluster: ChatCluster, issues: Sequence[tls.Issue], live: Mapping[Ref, Object]) -> None:
+    async def _issue(
+        self, cluster: ChatCluster, issues: Sequence[tls.Issue], live: Mapping[Ref, Object], done: Applied
+    ) -> None:
         held = {
             component: decoded(live.get(Ref("v1", "Secret", name)), tls.needed(component))
             for component, name in tls.secrets(cluster).items()
@@ -132,9 +133,14 @@ class Applier:
                 )
                 made = certificates.successor(believed, cluster.metadata.name, self._wall())
             else:
-                made = certificates.member(order, held[order.component], held[tls.AUTHORITY], self._wall())
+                try:
+                    made = certificates.member(order, held[order.component], held[tls.AUTHORITY], self._wall())
+                except certificates.AuthorityUnusable as error:
+                    done.refused = (*done.refused, str(error))
+                    return
             held[order.component] = made
             await self._write(order.metadata, made, live)
+            done.writes += 1
 
     async def _write(self, metadata: Object, values: Mapping[str, str], live: Mapping[Ref, Object]) -> None:
         data: Object = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}

@@ -28,6 +28,10 @@ MEMBER_DAYS: Final = 90
 _BEHIND: Final = timedelta(hours=1)
 
 
+class AuthorityUnusable(ValueError):
+    """The authority's Secret does not hold a certificate and its key."""
+
+
 class Keypair(Struct, frozen=True):
     """A certificate and its private key, both PEM."""
 
@@ -49,9 +53,8 @@ def make_authority(name: str, now: datetime) -> Keypair:
 
 
 def issue(authority: Keypair, name: str, hosts: Sequence[str], now: datetime, days: float = MEMBER_DAYS) -> Keypair:
-    """For servers under ``hosts``, which are each other's clients too."""
-    signer = _private(authority.key)
-    above = x509.load_pem_x509_certificate(authority.certificate.encode())
+    """For servers under ``hosts``, which are each other's clients too. Raises :class:`AuthorityUnusable`."""
+    above, signer = _signer(authority)
     key = ec.generate_private_key(ec.SECP256R1())
     built = (
         _builder(_name(name), above.subject, key.public_key(), now, days)
@@ -84,7 +87,7 @@ def successor(believed: str, name: str, now: datetime) -> Mapping[str, str]:
 
 
 def member(order: tls.Issue, held: Mapping[str, str], authority: Mapping[str, str], now: datetime) -> Mapping[str, str]:
-    """Contents of a member's Secret, of which ``held`` is there already."""
+    """Contents of a member's Secret, of which ``held`` is there already. Raises :class:`AuthorityUnusable`."""
     trust = authority[tls.TRUST]
     if not order.anew:
         return {**held, tls.TRUST: trust}
@@ -150,11 +153,15 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _private(pem: str) -> ec.EllipticCurvePrivateKey:
-    key = load_pem_private_key(pem.encode(), password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TypeError("the authority's key is not one of an elliptic curve; delete its Secret for a new one")
-    return key
+def _signer(authority: Keypair) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    try:
+        above = x509.load_pem_x509_certificate(authority.certificate.encode())
+        key = load_pem_private_key(authority.key.encode(), password=None)
+    except ValueError as error:
+        raise AuthorityUnusable(f"the authority's Secret cannot be read ({error}): delete it for a new one") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != above.public_key():
+        raise AuthorityUnusable("the authority's key is not that of its certificate: delete its Secret for a new one")
+    return above, key
 
 
 def _keypair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Keypair:

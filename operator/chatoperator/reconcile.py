@@ -127,6 +127,10 @@ class Reconciler:
                 failures += 1
                 delay = min(_BACKOFF_S, 2.0 ** min(failures, 6)) * random.uniform(0.8, 1.2)  # noqa: S311  spread
                 logger.warning("%s/%s: %r; again in %.0f s", *key, error, delay)
+            except Exception:  # one that nobody foresaw ends neither this task nor goes unseen: health follows visits
+                failures += 1
+                delay = _BACKOFF_S
+                logger.exception("%s/%s: this visit failed; again in %.0f s", *key, delay)
             else:
                 failures = 0
                 if delay is None:

@@ -3,9 +3,11 @@
 import asyncio
 import copy
 import itertools
+import os
 import random
 import re
 import resource as process
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -21,8 +23,9 @@ from chatoperator.crd import definition
 from chatoperator.drain.batch import Batch, Victim
 from chatoperator.drain.wishes import Mark
 from chatoperator.kube import ApiError, Kube
+from chatoperator.lease import Lease, LeaseLost, LeaseTimes
 from chatoperator.nodes import Nodes
-from chatoperator.objects import Json, Object, Ref, at, decoded, mapping, ref, text
+from chatoperator.objects import Json, Object, Ref, at, decoded, items, mapping, ref, text
 from chatoperator.observe import LISTED, Observer, last_status, pod
 from chatoperator.plan.decide import plan
 from chatoperator.plan.naming import AUTOSCALER, DELETION_COST, ENTRY, MANAGER, PAUSED, selector
@@ -337,7 +340,7 @@ async def test_replicas_have_an_owner_of_their_own(kube: Kube, cluster: str) -> 
     assert found is not None
     managers = {
         text(entry, "manager"): "f:replicas" in mapping(entry, "fieldsV1", "f:spec")
-        for entry in found["metadata"]["managedFields"]  # type: ignore[index,call-overload]
+        for entry in items(found, "metadata", "managedFields")
     }
     assert managers == {"chat-operator": False, "chat-autoscaler": True}
 
@@ -544,6 +547,78 @@ async def _replicas(kube: Kube, name: str) -> int:
     found = await kube.get(Ref("apps/v1", "Deployment", f"{name}-node"), "default")
     replicas = at(found, "spec", "replicas")
     return replicas if isinstance(replicas, int) else 0
+
+
+# One acts.
+
+
+def _lease(kube: Kube, name: str, holder: str) -> Lease:
+    times = LeaseTimes(duration_s=2, renew_s=0.3)
+    return Lease(kube, namespace="default", name=name, holder=holder, clock=time.monotonic, times=times)
+
+
+async def _holder(kube: Kube, name: str) -> str:
+    return text(await kube.get(Ref("coordination.k8s.io/v1", "Lease", name), "default"), "spec", "holderIdentity")
+
+
+async def test_a_lease_is_handed_on_at_once_by_who_releases_it(kube: Kube) -> None:
+    first, second = _lease(kube, "handed-on", "a"), _lease(kube, "handed-on", "b")
+    await first.acquire()
+    waiting = asyncio.create_task(second.acquire())
+    keeping = asyncio.create_task(first.keep())
+    await asyncio.sleep(3)
+    assert not waiting.done()
+    keeping.cancel()
+    began = time.monotonic()
+    await first.release()
+    await waiting
+    assert time.monotonic() - began < 1.5
+    assert await _holder(kube, "handed-on") == "b"
+
+
+async def test_a_lease_whose_holder_is_gone_is_taken_when_its_time_is_over(kube: Kube) -> None:
+    await _lease(kube, "left", "a").acquire()
+    began = time.monotonic()
+    await _lease(kube, "left", "b").acquire()
+    assert 2 <= time.monotonic() - began < 4
+    assert await _holder(kube, "left") == "b"
+
+
+async def test_who_wakes_up_and_finds_its_lease_taken_stops(kube: Kube) -> None:
+    first = _lease(kube, "taken", "a")
+    await first.acquire()
+    await _lease(kube, "taken", "b").acquire()
+    with pytest.raises(LeaseLost):
+        await first.keep()
+    await first.release()
+    assert await _holder(kube, "taken") == "b"
+
+
+async def test_an_operator_whose_lease_is_taken_ends_with_an_error(api: World) -> None:
+    env = {
+        **os.environ,
+        "CHAT_OPERATOR_IMAGE": "chat:1",
+        "CHAT_OPERATOR_KUBECONFIG": str(api.kubeconfig),
+        "CHAT_OPERATOR_HEALTH_PORT": "0",
+        "CHAT_OPERATOR_INSTANCE": "first",
+        "CHAT_OPERATOR_WATCH": "nowhere",
+    }
+    command = (sys.executable, "-m", "chatoperator.main", "run")
+    running = await asyncio.create_subprocess_exec(*command, env=env, stderr=asyncio.subprocess.PIPE)
+    assert running.stderr is not None
+    try:
+        async with asyncio.timeout(60):
+            while b"holding the lease" not in await running.stderr.readline():
+                pass
+            patch = '{"spec":{"holderIdentity":"second"}}'
+            api.kubectl("patch", "lease", "chat-operator", "--type=merge", "-p", patch)
+            _, told = await running.communicate()
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
+    assert running.returncode == 1
+    assert "the lease chat-operator could not be renewed" in told.decode()
 
 
 async def test_many_clusters_are_looked_at_again_without_a_write(api: World, kube: Kube, figures: Figures) -> None:

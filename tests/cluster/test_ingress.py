@@ -1,17 +1,20 @@
-"""People who come through a controller of plain Ingress: Contour, on a real Kubernetes."""
+"""People who come through a controller of plain Ingress, Contour, and then through a gateway: on a real Kubernetes."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
 
 from tests.cluster.conftest import Figures
-from tests.cluster.harness import contour
+from tests.cluster.harness import contour, gateway
 from tests.cluster.harness.crowd import Crowd
 from tests.cluster.harness.issuer import Issuer
+from tests.cluster.harness.kubernetes import wait_until
 from tests.cluster.harness.resources import chat_cluster, restricted
 from tests.cluster.harness.talk import Talk
 from tests.cluster.harness.world import World
@@ -31,27 +34,19 @@ def address(operator: World, issuer: Issuer, tmp_path_factory: pytest.TempPathFa
     ingress = {"profile": "contour", "className": contour.CLASS}
     with contour.installed(operator, tmp_path_factory.mktemp("contour") / "run") as found:
         operator.apply(restricted(NAMESPACE))
-        operator.apply(
-            chat_cluster(
-                NAME,
-                NAMESPACE,
-                operator,
-                members=1,
-                autoscaling={"mode": "Off"},
-                exposure={"type": "ingress", "host": contour.HOST, "ingress": ingress},
-                limits={
-                    "connectionsPerNode": 800,
-                    "connectsPerSecond": 200,
-                    "streamMaxMib": 32,
-                    "commandsPerSecond": 2000,
-                    "commandBurst": 2000,
-                },
-            )
-        )
+        operator.apply(asked(operator, {"type": "ingress", "host": contour.HOST, "ingress": ingress}))
         operator.wait_condition(NAME, NAMESPACE, "Ready", seconds=300)
         contour.wait_listening()
         yield found
         operator.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+def asked(world: World, exposure: Mapping[str, object]) -> Mapping[str, object]:
+    rates = {"connectsPerSecond": 200, "commandsPerSecond": 2000, "commandBurst": 2000}
+    limits = {"connectionsPerNode": 800, "streamMaxMib": 32, **rates}
+    return chat_cluster(
+        NAME, NAMESPACE, world, members=1, autoscaling={"mode": "Off"}, exposure=exposure, limits=limits
+    )
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -104,15 +99,44 @@ async def test_a_poll_may_wait_longer_than_a_proxy_does_by_default(address: str,
 async def test_more_sockets_than_envoy_has_by_default_spread_over_the_nodes(
     operator: World, address: str, issuer: Issuer, talk: Talk, figures: Figures
 ) -> None:
+    figures.set("sockets_through_contour", await _held_by_the_nodes(operator, address, issuer, talk))
+
+
+async def test_the_same_after_the_way_in_was_changed_to_a_gateway(
+    operator: World, issuer: Issuer, talk: Talk, figures: Figures, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(gateway.install, operator, tmp_path / "gateway")
+    parent = {"name": gateway.NAME, "namespace": gateway.NAMESPACE}
+    operator.apply(asked(operator, {"type": "gateway", "gateway": parent}))
+    await asyncio.to_thread(operator.wait_condition, NAME, NAMESPACE, "Ready", "True", 120)
+    assert operator.get("ingress", f"{NAME}-ingress", NAMESPACE) is None
+    accepted = operator.condition(NAME, NAMESPACE, "ExposureAccepted")
+    assert "sticky by sessionPersistence" in accepted["message"]
+    address = await asyncio.to_thread(gateway.address, operator)
+    await asyncio.to_thread(_answers, address)
+    figures.set("sockets_through_gateway", await _held_by_the_nodes(operator, address, issuer, talk))
+
+
+def _answers(address: str) -> None:
+    def answered() -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"http://{address}/v1/me", trust_env=False, timeout=2).status_code == 401
+        return False
+
+    wait_until("the gateway to lead to the nodes", answered, 60)
+
+
+async def _held_by_the_nodes(world: World, address: str, issuer: Issuer, talk: Talk) -> int:
+    """With very many who come at once; each node holds its share of them."""
     async with Crowd(f"ws://{address}/v1/ws", talk.room, lambda: issuer.token("eve")) as crowd:
         await crowd.be(MANY, over_s=25)
         await crowd.until_connected(60)
         labels = f"app.kubernetes.io/component=node,app.kubernetes.io/instance={NAME}"
-        hosts = [str(pod["status"]["podIP"]) for pod in operator.all("pods", NAMESPACE, labels)]  # type: ignore[index]
+        hosts = [str(pod["status"]["podIP"]) for pod in world.all("pods", NAMESPACE, labels)]  # type: ignore[index]
         async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
             held = [(await http.get(f"http://{host}:9100/sample")).json()["connections"] for host in hosts]
-        figures.set("sockets_through_contour", sum(held))
         assert sum(held) >= MANY
         assert min(held) > 0.25 * MANY
         assert crowd.cut == []
         assert crowd.breaks == []
+        return sum(held)

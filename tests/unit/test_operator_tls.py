@@ -133,6 +133,18 @@ def test_an_authority_whose_secret_was_deleted_is_believed_until_its_last_certif
     assert len(certificates.read(third[tls.TRUST])) == 2
 
 
+def test_an_authority_that_somebody_has_spoilt_signs_nothing() -> None:
+    good, other = certificates.make_authority("a", NOW), certificates.make_authority("b", NOW)
+    spoilt = [
+        certificates.Keypair(good.certificate, other.key),
+        certificates.Keypair(good.certificate, "no key"),
+        certificates.Keypair("no certificate", good.key),
+    ]
+    for authority in spoilt:
+        with pytest.raises(certificates.AuthorityUnusable, match="delete"):
+            certificates.issue(authority, "nats", ["x.svc"], NOW)
+
+
 @pytest.mark.parametrize("pem", ["", "no certificate", draw_password()])
 def test_what_is_no_certificate_is_none(pem: str) -> None:
     assert certificates.read(pem) == ()

@@ -27,7 +27,7 @@ class World:
         self.kubeconfig = kubeconfig
         self.kubernetes = kubernetes
         self.image = os.environ.get("CHAT_TEST_IMAGE", images.CHAT)
-        self.datastores = images.DATASTORES if kubernetes else ""
+        self.datastores = os.environ.get("CHAT_TEST_DATASTORES", images.DATASTORES if kubernetes else "")
         """The image with both datastores; empty: the ones that the resource names by default."""
         self._kubectl = tools.built("kubernetes") / "kubectl"
 
