@@ -63,6 +63,8 @@ class Observer:
         self._kube = kube
         self._nodes = nodes
         self._samples: dict[tuple[str, str], dict[str, Sample]] = {}
+        self._zones: dict[tuple[str, str], dict[str, str]] = {}
+        """Kept for as long as a pod lives, because one that is being drained is no endpoint any more."""
         self._looked_at: dict[tuple[str, str], float] = {}
         self._image = image
         self._version = version
@@ -71,8 +73,9 @@ class Observer:
         self._support_at: float | None = None
 
     def forget(self, namespace: str, name: str) -> None:
-        """What the nodes of a cluster that is gone have said."""
+        """What is known of the nodes of a cluster that is gone."""
         self._samples.pop((namespace, name), None)
+        self._zones.pop((namespace, name), None)
         self._looked_at.pop((namespace, name), None)
 
     async def see(self, cluster: ChatCluster, status: object, memory: Memory) -> Seen:
@@ -151,11 +154,15 @@ class Observer:
             ),
         )
         things = [thing for thing in found if text(thing, "status", "phase") not in {"Succeeded", "Failed"}]
-        pods = tuple(pod(thing) for thing in things)
+        zones = self._zones.setdefault((namespace, cluster.metadata.name), {})
+        zones.update(zones_of(slices))
+        pods = tuple(pod(thing, zones) for thing in things)
         told = self._samples.setdefault((namespace, cluster.metadata.name), {})
         told.update({sample.pod: sample for sample in await self._nodes.ask(pods)})
         for uid in told.keys() - {each.uid for each in pods}:
             del told[uid]
+        for uid in zones.keys() - {each.uid for each in pods}:
+            del zones[uid]
         revision = ""
         if len({each.revision for each in pods}) > 1:
             sets = await self._kube.list("apps/v1", "ReplicaSet", namespace, labels)
@@ -169,15 +176,18 @@ class Observer:
         )
 
 
-def pod(thing: Object) -> Pod:
-    """What scaling and draining want to know of a pod."""
+def pod(thing: Object, zones: Mapping[str, str] | None = None) -> Pod:
+    """What scaling and draining want to know of a pod. ``zones``: by UID, for pods that do not say theirs.
+
+    They do so from Kubernetes 1.35 on; before, only the endpoints of a Service name zones to who may not read machines.
+    """
     labels, annotations = mapping(thing, "metadata", "labels"), mapping(thing, "metadata", "annotations")
     conditions = {text(each, "type"): text(each, "status") for each in items(thing, "status", "conditions")}
     return Pod(
         uid=text(thing, "metadata", "uid"),
         name=text(thing, "metadata", "name"),
         address=text(thing, "status", "podIP"),
-        zone=text(labels, _ZONE),
+        zone=text(labels, _ZONE) or (zones or {}).get(text(thing, "metadata", "uid"), ""),
         machine=text(thing, "spec", "nodeName"),
         ready=conditions.get("Ready") == "True",
         running=text(thing, "status", "phase") == "Running",
@@ -227,6 +237,16 @@ def led_to(slices: Sequence[Object]) -> frozenset[str] | None:
         for endpoint in items(each, "endpoints")
         if at(endpoint, "conditions", "ready") is not False
     )
+
+
+def zones_of(slices: Sequence[Object]) -> Mapping[str, str]:
+    """UID of a pod → zone, as a Service's endpoints name it."""
+    return {
+        text(endpoint, "targetRef", "uid"): text(endpoint, "zone")
+        for each in slices
+        for endpoint in items(each, "endpoints")
+        if text(endpoint, "zone")
+    }
 
 
 def secrets(cluster: ChatCluster) -> Sequence[Ref]:

@@ -11,12 +11,13 @@ import pytest
 import pytest_asyncio
 
 from chatoperator import certificates
+from chatoperator.observe import zones_of
 from chatoperator.showing import shown
 from tests.cluster.conftest import Figures
 from tests.cluster.harness import gateway
 from tests.cluster.harness.cache import HarnessError
 from tests.cluster.harness.issuer import Issuer
-from tests.cluster.harness.kubernetes import wait_until
+from tests.cluster.harness.kubernetes import ZONE, wait_until
 from tests.cluster.harness.plugin import kubectl_chat
 from tests.cluster.harness.resources import chat_cluster, restricted
 from tests.cluster.harness.talk import Talk
@@ -88,6 +89,15 @@ async def test_its_status_says_what_is_there(school: World) -> None:
     assert status["endpoints"]["service"] == f"{NAME}.{NAMESPACE}.svc:80"
     columns = school.kubectl("-n", NAMESPACE, "get", "chat", NAME, "--no-headers").split()
     assert columns[:3] == [NAME, "True", "2/2"]
+
+
+async def test_the_zones_of_its_nodes_are_known_from_their_endpoints(school: World) -> None:
+    if school.kubernetes is None:
+        pytest.skip("machines of others may have no zone")
+    labels = f"kubernetes.io/service-name={NAME}"
+    zones = zones_of(school.all("endpointslices", NAMESPACE, labels))  # type: ignore[arg-type]  # JSON as it comes
+    assert set(zones) == uids(school, "node")
+    assert set(zones.values()) == {ZONE}
 
 
 async def test_a_cookie_leads_back_to_the_same_node(school: World, address: str) -> None:

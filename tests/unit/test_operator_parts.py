@@ -1,6 +1,6 @@
 """The smaller decisions: comparing objects, quantities, MongoDB's steps, what the status says, the CRD."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chatoperator import __version__, crd
 from chatoperator.events import news
 from chatoperator.objects import Json, Ref, covers, mapping, needs_apply, ref, still_wanted
-from chatoperator.observe import gateway_support, workload
+from chatoperator.observe import gateway_support, pod, workload, zones_of
 from chatoperator.plan.decide import plan
 from chatoperator.plan.mongodb import Initiate, MongoStep, MongoView, PutUsers, Reconfigure, next_step
 from chatoperator.plan.naming import FORCE_RECONFIG
@@ -301,6 +301,20 @@ def test_what_the_gateway_api_has_is_read_from_its_schema() -> None:
     assert found.envoy_traffic_policy
     assert found.session_persistence == {"type", "sessionName"}
     assert gateway_support(None, None).routes is False
+
+
+@pytest.mark.parametrize(
+    ("labels", "zone"), [({}, "b"), ({"topology.kubernetes.io/zone": "a"}, "a")], ids=["an old Kubernetes", "from 1.35"]
+)
+def test_a_pods_zone_is_its_own_word_or_that_of_its_endpoint(labels: Mapping[str, Json], zone: str) -> None:
+    slices: Sequence[Mapping[str, Json]] = [
+        {"endpoints": [{"zone": "b", "targetRef": {"uid": "u1"}}, {"targetRef": {"uid": "u2"}}]},
+        {"endpoints": None},
+    ]
+    zones = zones_of(slices)
+    assert zones == {"u1": "b"}
+    assert pod({"metadata": {"uid": "u1", "labels": labels}}, zones).zone == zone
+    assert pod({"metadata": {"uid": "u2"}}, zones).zone == ""
 
 
 # The definition.

@@ -23,6 +23,7 @@ from tests.cluster.harness.cache import HarnessError, run
 
 NODE_IP: Final = "192.0.2.1"
 DNS_IP: Final = "10.96.0.10"
+ZONE: Final = "zone-1"
 _PREFIX: Final = "chatk8s"
 _SCREEN: Final = """set -e
 mount --make-rshared /
@@ -115,6 +116,7 @@ class Kubernetes:
         self._spawn("kube-proxy", [str(self._kubernetes / "kube-proxy"), *configuration.proxy(self.folder)])
         self._spawn("coredns", [str(self._coredns), *configuration.coredns(self.folder, NODE_IP, DNS_IP)])
         wait_until("the node", self._node_ready, 180)
+        self.kubectl("label", "node", "node1", f"topology.kubernetes.io/zone={ZONE}")
 
     def _ready(self) -> bool:
         self.check()
