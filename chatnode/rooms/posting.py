@@ -173,7 +173,8 @@ class Poster:
     def post(self, author: Author, command: StoredCommand) -> None:
         """Store a command and answer it, now or later. Synchronous: the order of calls is the order of storing."""
         if not author.lanes.admit(command.room, command.id, self.monotonic()):
-            self._refuse(author, command, refusals.out_of_order())
+            author.lanes.refused(command.room, command.id, self.monotonic())
+            self._tell(author, command, refusals.out_of_order())
             return
         queue = author.queues.get(command.room)
         if queue is None and self._direct(command):
@@ -246,15 +247,18 @@ class Poster:
             self._refuse(author, command, refusals.of_outcome(outcome))
 
     def _accept(self, author: Author, command: StoredCommand, epoch: int, seq: int, ts: int) -> None:
-        author.lanes.settled(command.room, command.id)
+        author.lanes.settled(command.room, command.id, self.monotonic())
         author.answer(Ack(id=command.id, room=command.room, epoch=epoch, seq=seq, ts=ts))
 
     def _refuse(self, author: Author, command: StoredCommand, error: ProtocolError) -> None:
-        self._report.refused(error.code)
         if error.retryable:
             author.lanes.failed(command.room, command.id, self.monotonic())
         else:
-            author.lanes.settled(command.room, command.id)
+            author.lanes.settled(command.room, command.id, self.monotonic())
+        self._tell(author, command, error)
+
+    def _tell(self, author: Author, command: StoredCommand, error: ProtocolError) -> None:
+        self._report.refused(error.code)
         author.answer(error_frame(error, command.id))
 
     async def _work_off(self, author: Author, room: str, queue: RoomQueue) -> None:

@@ -239,7 +239,7 @@ class Session:
             self.state = State.CLOSED
             return [Shut(CloseCode.FLOOD, "rate_limited was ignored; come back more slowly")]
         if isinstance(command, Send | Edit | Delete | React):
-            self.lanes_made().failed(command.room, command.id, now)
+            self.lanes_made().refused(command.room, command.id, now)
         error = ProtocolError(ErrorCode.RATE_LIMITED, "too many commands; slow down", retry_after=told(wait))
         return [Say(error_frame(error, command.id))]
 

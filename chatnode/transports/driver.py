@@ -265,7 +265,7 @@ class Driver:
         standing = self.standing()
         if standing is not None:
             if isinstance(command, Send | Edit | Delete | React):
-                self.lanes.failed(command.room, command.id, self._desk.services.clocks.monotonic())
+                self.lanes.refused(command.room, command.id, self._desk.services.clocks.monotonic())
             self.answer(error_frame(standing, command.id))
             return
         match command:
