@@ -1,18 +1,12 @@
 """A process that does nothing but hold sockets, to see what they cost. Prints its port."""
 
-import asyncio
 import gc
 import resource
-import socket
-import sys
 
-import uvicorn
 import uvloop
 
-from chatnode.transports.websocket.channel import Channel, Receiver, Refusal, SocketLimits
-from chatnode.transports.websocket.host import SocketHost
-from chatnode.transports.websocket.http import guarded_http
-from chatnode.transports.websocket.protocol import socket_protocol
+from chatnode.transports.websocket.channel import Channel
+from tests.integration.bare_server import serve
 
 
 class Idle:
@@ -35,30 +29,10 @@ class Idle:
         pass
 
 
-class Door:
-    def admit(self) -> Refusal | None:
-        return None
-
-    def accept(self, channel: Channel) -> Receiver:
-        return Idle(channel)
-
-
 async def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    host = SocketHost(asyncio.get_running_loop(), SocketLimits())
-    config = uvicorn.Config(
-        no_app,
-        http=guarded_http(host),
-        ws=socket_protocol(host, Door()),
-        lifespan="off",
-        log_config=None,
-        timeout_graceful_shutdown=1,
-    )
-    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
-    sys.stdout.write(f"{listener.getsockname()[1]}\n")
-    sys.stdout.flush()
-    await uvicorn.Server(config).serve(sockets=[listener])
+    await serve(Idle, no_app)
 
 
 async def no_app(scope: object, receive: object, send: object) -> None:
