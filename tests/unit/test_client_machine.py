@@ -41,18 +41,22 @@ class Bench:
 
     def welcome(self, expires_at: int = 2_000_000) -> None:
         (connect,) = self.frames()
-        welcome = Welcome(
-            id=str(connect["id"]),
-            user="ana",
-            name="Ana",
-            node="n",
-            session="s",
-            version="0",
-            heartbeat_ms=25_000,
-            expires_at=expires_at,
-            limits=Limits(),
-        )
-        self.machine.received(self.now, encode_frame(welcome))
+        self.machine.received(self.now, welcome_to(str(connect["id"]), expires_at))
+
+
+def welcome_to(connect: str, expires_at: int = 2_000_000) -> bytes:
+    welcome = Welcome(
+        id=connect,
+        user="ana",
+        name="Ana",
+        node="n",
+        session="s",
+        version="0",
+        heartbeat_ms=25_000,
+        expires_at=expires_at,
+        limits=Limits(),
+    )
+    return encode_frame(welcome)
 
 
 def opened(**options: bool | float) -> Bench:
@@ -226,20 +230,7 @@ def test_a_node_that_speaks_nonsense_is_hung_up_on(data: bytes) -> None:
 
 def test_a_second_welcome_is_nonsense() -> None:
     bench = opened()
-    data = encode_frame(
-        Welcome(
-            id="other",
-            user="a",
-            name="",
-            node="n",
-            session="s",
-            version="0",
-            heartbeat_ms=1,
-            expires_at=1,
-            limits=Limits(),
-        )
-    )
-    bench.machine.received(NOW, data)
+    bench.machine.received(NOW, welcome_to("other"))
     assert bench.machine.state is State.PAUSED
 
 

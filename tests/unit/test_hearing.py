@@ -61,6 +61,14 @@ class Node:
     def silent_for(self) -> float:
         return 0.5 if self.silent_since is None else self.now - self.silent_since
 
+    def hears_nothing(self, seconds: float) -> None:
+        self.silent_since = self.now
+        self.go_on(seconds)
+
+    def hears(self, seconds: float) -> None:
+        self.silent_since = None
+        self.go_on(seconds)
+
     def go_on(self, seconds: float) -> None:
         end = self.now + seconds
         while self.now < end:
@@ -71,20 +79,16 @@ class Node:
 
 def test_a_short_silence_is_told_nobody() -> None:
     node = Node()
-    node.silent_since = node.now
-    node.go_on(2.5)
-    node.silent_since = None
-    node.go_on(5.0)
+    node.hears_nothing(2.5)
+    node.hears(5.0)
     assert (node.ana.told, node.rooms.did, node.hearing.delayed) == ([], [], False)
 
 
 def test_who_follows_a_room_is_told_once_and_told_the_end_when_every_room_is_checked() -> None:
     node = Node()
-    node.silent_since = node.now
-    node.go_on(4.0)
+    node.hears_nothing(4.0)
     assert (node.ana.told, node.idle.told, node.rooms.did) == ([True], [], [])
-    node.silent_since = None
-    node.go_on(1.0)
+    node.hears(1.0)
     assert (node.ana.told, node.rooms.did) == ([True], ["verify"])
     node.rooms.level = True
     node.go_on(0.25)
@@ -93,11 +97,9 @@ def test_who_follows_a_room_is_told_once_and_told_the_end_when_every_room_is_che
 
 def test_a_long_silence_suspends_keeps_sockets_and_resumes_before_the_end_is_told() -> None:
     node = Node()
-    node.silent_since = node.now
-    node.go_on(60.0)
+    node.hears_nothing(60.0)
     assert (node.ana.told, node.ana.closed, node.rooms.did) == ([True], None, ["suspend"])
-    node.silent_since = None
-    node.go_on(1.0)
+    node.hears(1.0)
     assert (node.ana.told, node.rooms.did) == ([True], ["suspend"])
     node.stale = False
     node.go_on(0.5)
@@ -109,17 +111,14 @@ def test_a_long_silence_suspends_keeps_sockets_and_resumes_before_the_end_is_tol
 
 def test_sockets_are_closed_when_it_lasts() -> None:
     node = Node()
-    node.silent_since = node.now
-    node.go_on(66.0)
+    node.hears_nothing(66.0)
     assert node.ana.closed is CloseCode.UNAVAILABLE
 
 
 def test_a_room_that_cannot_be_fetched_holds_the_word_up_for_a_while_and_no_longer() -> None:
     node = Node()
-    node.silent_since = node.now
-    node.go_on(4.0)
-    node.silent_since = None
-    node.go_on(9.0)
+    node.hears_nothing(4.0)
+    node.hears(9.0)
     assert node.ana.told == [True]
     node.go_on(2.0)
     assert node.ana.told == [True, False]
@@ -127,14 +126,10 @@ def test_a_room_that_cannot_be_fetched_holds_the_word_up_for_a_while_and_no_long
 
 def test_deaf_again_while_rooms_are_checked_is_the_same_delay() -> None:
     node = Node()
-    node.silent_since = node.now
-    node.go_on(4.0)
-    node.silent_since = None
-    node.go_on(0.5)
-    node.silent_since = node.now
-    node.go_on(4.0)
-    node.silent_since = None
-    node.go_on(0.5)
+    node.hears_nothing(4.0)
+    node.hears(0.5)
+    node.hears_nothing(4.0)
+    node.hears(0.5)
     node.rooms.level = True
     node.go_on(0.25)
     assert node.ana.told == [True, False]

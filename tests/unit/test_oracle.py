@@ -62,6 +62,9 @@ class Run:
         self.records.append(Invoked(at=self.now(), client=client, user=CLIENTS[client], command=command))
         return command
 
+    def begin(self, client: str, text: str) -> StoredCommand:
+        return self.invoke(client, lambda new: Send(id=new, room=ROOM, text=text))
+
     def store(self, client: str, command: StoredCommand) -> Position:
         seq = self.stored[-1].seq if self.stored else 0
         event = event_of(command, CLIENTS[client], Position(self.epoch, seq + 2), ts=1_000 + seq, prev=seq)
@@ -81,7 +84,7 @@ class Run:
         self.records.append(Unknown(at=self.now(), client=client, user=CLIENTS[client], command=command.id))
 
     def send(self, client: str, text: str = "hello") -> Position:
-        command = self.invoke(client, lambda new: Send(id=new, room=ROOM, text=text))
+        command = self.begin(client, text)
         at = self.store(client, command)
         self.ack(client, command, at)
         return at
@@ -217,9 +220,9 @@ def a_good_run() -> Run:
     run.subscribe("ana-2", limit=2)
     run.resume("bob-1")
     run.send("ana-2", "four")
-    third = run.invoke("bob-1", lambda new: Send(id=new, room=ROOM, text="maybe"))
+    third = run.begin("bob-1", "maybe")
     run.give_up("bob-1", third)
-    refused = run.invoke("bob-1", lambda new: Send(id=new, room=ROOM, text="no"))
+    refused = run.begin("bob-1", "no")
     run.refuse("bob-1", refused)
     run.send("ana-1", "five")
     run.read("bob-1")
@@ -391,8 +394,8 @@ def test_a_recovery_that_skips_is_a_gap() -> None:
 
 def test_a_senders_messages_in_another_order_are_found() -> None:
     run = Run()
-    one = run.invoke("ana-1", lambda new: Send(id=new, room=ROOM, text="one"))
-    two = run.invoke("ana-1", lambda new: Send(id=new, room=ROOM, text="two"))
+    one = run.begin("ana-1", "one")
+    two = run.begin("ana-1", "two")
     run.ack("ana-1", two, run.store("ana-1", two))
     run.ack("ana-1", one, run.store("ana-1", one))
     assert run.judged() == {Rule.SENDER_ORDER}
@@ -400,8 +403,8 @@ def test_a_senders_messages_in_another_order_are_found() -> None:
 
 def test_the_order_of_what_was_not_acked_counts_too() -> None:
     run = Run()
-    one = run.invoke("ana-1", lambda new: Send(id=new, room=ROOM, text="one"))
-    two = run.invoke("ana-1", lambda new: Send(id=new, room=ROOM, text="two"))
+    one = run.begin("ana-1", "one")
+    two = run.begin("ana-1", "two")
     run.store("ana-1", two)
     run.store("ana-1", one)
     assert run.judged() == {Rule.SENDER_ORDER}
@@ -409,8 +412,8 @@ def test_the_order_of_what_was_not_acked_counts_too() -> None:
 
 def test_two_clients_of_one_user_have_no_order_between_them() -> None:
     run = Run()
-    one = run.invoke("ana-1", lambda new: Send(id=new, room=ROOM, text="one"))
-    two = run.invoke("ana-2", lambda new: Send(id=new, room=ROOM, text="two"))
+    one = run.begin("ana-1", "one")
+    two = run.begin("ana-2", "two")
     run.ack("ana-2", two, run.store("ana-2", two))
     run.ack("ana-1", one, run.store("ana-1", one))
     assert run.judged() == frozenset()
