@@ -5,6 +5,7 @@ import asyncio
 import os
 import random
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ _WORKERS: Final = 2
 
 
 def main() -> int:
+    _clean_up_when_told_to_end()
     arguments = _arguments()
     seed = random.SystemRandom().randrange(1_000_000) if arguments.seed is None else arguments.seed
     means = _means(loopback=arguments.loopback)
@@ -52,6 +54,12 @@ def main() -> int:
     print(arguments.out.read_text("utf-8"))
     print("chaos: all promises kept" if done.outcome.ok else "chaos: broken promises, see above", flush=True)
     return 0 if done.outcome.ok else 1
+
+
+def _clean_up_when_told_to_end() -> None:
+    """Whichever signal it is, and also in the background, where shells have SIGINT ignored: namespaces and disks go."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def _means(*, loopback: bool) -> Means:

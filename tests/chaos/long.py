@@ -3,22 +3,27 @@
 import argparse
 import datetime as dt
 import random
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from tests.chaos import ledger
 from tests.chaos.outcome import Outcome
 
+_CLEAN_UP_S: Final = 60.0
+
 
 def main(words: Sequence[str] | None = None, once: Callable[[Sequence[str]], int] | None = None) -> int:
     """``once`` is one run with these arguments, and gives its exit code."""
     arguments, others = _arguments(words)
     once = once or _once
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("chaos: told to end"))
     path = Path(arguments.ledger)
     of, commit = ledger.fingerprint(), ledger.commit()
     until = time.monotonic() + 60.0 * arguments.minutes
@@ -45,7 +50,13 @@ def main(words: Sequence[str] | None = None, once: Callable[[Sequence[str]], int
 
 
 def _once(arguments: Sequence[str]) -> int:
-    return subprocess.run((sys.executable, "-m", "tests.chaos", *arguments), check=False).returncode
+    process = subprocess.Popen((sys.executable, "-m", "tests.chaos", *arguments))
+    try:
+        return process.wait()
+    except (KeyboardInterrupt, SystemExit):
+        process.terminate()
+        process.wait(_CLEAN_UP_S)
+        raise
 
 
 def _say(words: str) -> None:
