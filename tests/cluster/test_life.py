@@ -114,6 +114,63 @@ async def test_a_cookie_leads_back_to_the_same_node(school: World, address: str)
             assert "set-cookie" not in (await http.get("/v1/me")).headers
 
 
+async def test_a_cookie_of_a_node_that_leaves_leads_to_another_at_once(
+    school: World, address: str, figures: Figures
+) -> None:
+    if school.kubernetes is None:
+        pytest.skip("asks the gateway that the tests have installed")
+    answers: list[tuple[float, int, bool]] = []
+    """When, its status, and whether it led to another node."""
+    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=20) as http:
+        await http.get("/v1/me")
+
+        async def ask() -> None:
+            while True:
+                answer = await http.get("/v1/me")
+                answers.append((time.monotonic(), answer.status_code, "set-cookie" in answer.headers))
+                await asyncio.sleep(0.05)
+
+        asking = asyncio.create_task(ask())
+        pods = school.kubectl("-n", NAMESPACE, "get", "pods", "-l", _labels("node"), "-o", "name").split()
+        try:
+            left = []
+            for pod in pods:
+                left.append(time.monotonic())
+                await asyncio.to_thread(school.kubectl, "-n", NAMESPACE, "delete", pod, "--wait=false")
+                await asyncio.to_thread(wait_until, "another node", lambda: _ready_nodes(school, set(pods)) > 0, 90)
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+    assert {status for _, status, _ in answers} == {401}
+    moved = [at for at, _, other in answers if other]
+    assert moved, "the cookie's node was never the one that left"
+    waits = [min(at - since for since in left if since <= at) for at in moved]
+    figures.set("cookie_moved_s", round(max(waits), 2))
+    assert max(waits) < 3
+    await asyncio.to_thread(school.wait_condition, NAME, NAMESPACE, "Ready", "True", 120)
+
+
+def _labels(component: str) -> str:
+    return f"app.kubernetes.io/component={component},app.kubernetes.io/instance={NAME}"
+
+
+def _ready_nodes(world: World, but: set[str]) -> int:
+    """Besides those."""
+    where = ("-n", NAMESPACE, "get", "pods", "-l", _labels("node"), "-o")
+    path = "jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type=='Ready')].status}{'\\n'}{end}"
+    told = [line.split() for line in world.kubectl(*where, path).splitlines()]
+    return sum(words[1:] == ["True"] and f"pod/{words[0]}" not in but for words in told if words)
+
+
+async def test_the_operator_is_small(school: World, figures: Figures) -> None:
+    script = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:8080/metrics').read().decode())"
+    told = school.kubectl("-n", OPERATOR_NAMESPACE, "exec", "deploy/chat-operator", "--", "python3", "-c", script)
+    found = next(line for line in told.splitlines() if line.startswith("process_resident_memory_bytes "))
+    size = round(float(found.split()[1]) / 1024**2)
+    figures.set("operator_rss_mib", size)
+    assert size <= 150
+
+
 async def test_kubectl_chat_says_how_it_is_and_pauses(school: World, tmp_path: Path) -> None:
     def chat(*arguments: str) -> str:
         return kubectl_chat(school, tmp_path, "-n", NAMESPACE, *arguments)
@@ -208,14 +265,12 @@ async def test_certificates_are_renewed_without_a_restart_or_a_broken_connection
 
 def uids(world: World, component: str) -> set[str]:
     """Of the pods that are not about to end."""
-    labels = f"app.kubernetes.io/component={component},app.kubernetes.io/instance={NAME}"
-    found = [pod["metadata"] for pod in world.all("pods", NAMESPACE, labels)]
+    found = [pod["metadata"] for pod in world.all("pods", NAMESPACE, _labels(component))]
     return {meta["uid"] for meta in found if "deletionTimestamp" not in meta}  # type: ignore[index,operator]
 
 
 def addresses(world: World, component: str) -> list[str]:
-    labels = f"app.kubernetes.io/component={component},app.kubernetes.io/instance={NAME}"
-    return [str(pod["status"]["podIP"]) for pod in world.all("pods", NAMESPACE, labels)]  # type: ignore[index]
+    return [str(pod["status"]["podIP"]) for pod in world.all("pods", NAMESPACE, _labels(component))]  # type: ignore[index]
 
 
 def _issued(world: World) -> set[str]:
@@ -238,8 +293,7 @@ async def connections(world: World) -> set[tuple[str, int]]:
 
 def _pod(component: str, ordinal: int = 0) -> Callable[[World], tuple[str, str]]:
     def find(world: World) -> tuple[str, str]:
-        labels = f"app.kubernetes.io/component={component},app.kubernetes.io/instance={NAME}"
-        pods = world.kubectl("-n", NAMESPACE, "get", "pods", "-l", labels, "-o", "name").split()
+        pods = world.kubectl("-n", NAMESPACE, "get", "pods", "-l", _labels(component), "-o", "name").split()
         return NAMESPACE, pods[ordinal].removeprefix("pod/")
 
     return find
@@ -257,7 +311,7 @@ def _gateway(world: World) -> tuple[str, str]:
 
 
 def _mongodb_primary(world: World) -> tuple[str, str]:
-    """The one that says so in its log last."""
+    """The one that says so."""
     for ordinal in range(3):
         pod = f"{NAME}-mongodb-{ordinal}"
         script = (
