@@ -45,10 +45,24 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """Commands, over the time of the faults."""
     not_converged: tuple[str, ...] = ()
 
+    storm_s: float | None = None
+    """Of ``make storm``, where that was run: from the death of one of two nodes until everybody was back."""
+    storm_all_s: float | None = None
+    """The same after the death of both."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether no promise was broken, and the checker is one that would have seen it."""
+        found = self.planted == self.planted_found
+        return found and not self.problems and not self.not_converged and not self.unknown
+
+    @property
+    def in_time(self) -> bool:
+        return (self.resume_s or 0.0) <= RESUME_S and (self.converge_s or 0.0) <= CONVERGE_S
+
     @property
     def ok(self) -> bool:
-        kept = not self.problems and not self.not_converged and not self.unknown and self.planted == self.planted_found
-        return kept and (self.resume_s or 0.0) <= RESUME_S and (self.converge_s or 0.0) <= CONVERGE_S
+        return self.kept and self.in_time
 
 
 def outcome(

@@ -14,54 +14,15 @@ from typing import Final
 import httpx
 import msgspec
 import uvloop
-from msgspec import Struct
 
 from chatclient import Client
 from tests.chaos.cluster import Cluster
+from tests.storm.figures import Storm, tell_chaos
 from tests.storm.person import Person, Place, Tally
 
 _PER_ROOM: Final = 100
 _PER_SOURCE: Final = 8_000
-_MEMORY_LIMIT_MIB: Final = 1024.0
-"""What the operator gives a node by default (``docs/operator/fields.md``)."""
-_ONE_S: Final = 20.0
-_ALL_S: Final = 60.0
 _GIVE_UP_S: Final = 180.0
-
-
-class Storm(Struct, frozen=True):
-    """Seconds from SIGKILL until every socket was back in its room, and what they missed."""
-
-    sockets: int
-    rooms: int
-    connect_s: float
-    storm_s: float
-    """One of two nodes killed."""
-    storm_all_s: float
-    """Both killed and started again at once; counted from the kill."""
-    restarted_s: float
-    """Of those, until both nodes were ready again."""
-    messages: int
-    gaps: int
-    copies: int
-    reloads: int
-    behind: int
-    """Sockets that did not have the last message of their room 10 s after everybody was back."""
-    attempts: int
-    refused: int
-    """Attempts that were answered by 503."""
-    unreachable: int
-    late: int
-    """Attempts that were given up after 10 s."""
-    node_mib: tuple[float, ...]
-    """Highest resident memory of each node process."""
-    memory_limit_mib: float = _MEMORY_LIMIT_MIB
-
-    @property
-    def ok(self) -> bool:
-        kept = not (self.gaps or self.copies or self.behind)
-        quick = self.storm_s <= _ONE_S and self.storm_all_s <= _ALL_S
-        return kept and quick and max(self.node_mib) <= self.memory_limit_mib
 
 
 class Writer:
@@ -223,6 +184,7 @@ def main() -> int:
     found = uvloop.run(work)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    tell_chaos(found, chosen.out.with_name("chaos.json"))
     print(chosen.out.read_text("utf-8"))
     return 0 if found.ok else 1
 
