@@ -81,12 +81,13 @@ class Acts:
 
     def _target(self, action: Action, person: Person, *, own: bool) -> Position | None:
         room = self._room(action)
+        sends = self._sends
         acked = [
             record.position
             for record in self.log.records
             if isinstance(record, Acked)
             and record.room == room
-            and record.command in self._sends
+            and record.command in sends
             and (not own or record.user == person.user)
         ]
         return acked[action.what // 10 % len(acked)] if acked else None

@@ -5,9 +5,11 @@ they were given up, acks that are lost, events stored while nobody leads and nev
 answers that stop short, interest that takes a moment, batches refused whole.
 """
 
+import functools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -110,11 +112,11 @@ class Nats:
             self.servers[server].frozen_at = self.clock.now
             self.clock.later(seconds, self._caught_up, server)
 
-    def at_server(self, server: int, action: Callable[[], None]) -> None:
-        if self.paused(server):
-            self.servers[server].stuck.append(action)
+    def at_server(self, server: int, action: Callable[..., None], *args: Any) -> None:
+        if self.clock.now < self.servers[server].paused_until:
+            self.servers[server].stuck.append(functools.partial(action, *args))
         else:
-            action()
+            action(*args)
 
     # Messages.
 
@@ -130,14 +132,14 @@ class Nats:
 
     def handle(
         self,
-        server: int,
+        asker: Connection,
         subject: str,
         payload: bytes,
         headers: Headers,
         answer: Callable[[bytes, Headers | None], None] | None,
-        asker: Connection | None = None,
     ) -> None:
-        """A message has reached a server."""
+        """A message has reached the server of its sender, as which one it is connected to by now."""
+        server = asker.server
         if subject.startswith(("chat.", "ctl.")):
             self._publish(server, subject, payload, headers, answer)
         elif subject.startswith("$JS.API.DIRECT.GET."):
@@ -146,7 +148,7 @@ class Nats:
         elif subject.startswith("$JS.API.STREAM."):
             if answer is not None:
                 self._ask(server, subject[15:], payload, answer)
-                if self.looked is not None and asker is not None:
+                if self.looked is not None:
                     self.looked(asker)
         else:
             for connection in self.connections:
@@ -179,11 +181,10 @@ class Nats:
         else:
             route = (server, stream.leader)
             at = self._routes[route] = max(self.arrival(), self._routes.get(route, 0.0))
-            self.clock.at(at, None, self._relayed, stream, staged)
+            self.clock.post(at, None, self._relayed, stream, staged)
 
     def _relayed(self, stream: Stream, staged: Staged) -> None:
-        leader = stream.leader
-        self.at_server(leader, lambda: stream.publish(staged))
+        self.at_server(stream.leader, stream.publish, staged)
 
     def _horizon(self, stream: Stream, server: int) -> float:
         """Up to which moment a server has applied the stream."""
@@ -233,7 +234,7 @@ class Nats:
             return
         if stream.leaderless:
             return
-        self.at_server(stream.leader, lambda: self._tell(stream, kind, payload, answer))
+        self.at_server(stream.leader, self._tell, stream, kind, payload, answer)
 
     def _tell(self, stream: Stream, kind: str, payload: bytes, answer: Callable[[bytes, Headers | None], None]) -> None:
         if kind == "INFO":

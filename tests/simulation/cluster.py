@@ -35,7 +35,7 @@ from tests.simulation.broker import Nats
 from tests.simulation.connection import Connection
 from tests.simulation.database import Database
 from tests.simulation.streams import WALL_0, Entry, Stream
-from tests.simulation.virtual_time import Clock, Process
+from tests.simulation.virtual_time import Clock, Process, wake
 
 _SETTINGS: Final = tuple(
     Settings(node_id=f"node-{number}", jwt_issuer="simulation", room_linger_s=30.0) for number in range(4)
@@ -46,9 +46,10 @@ _TIMER_TICK_S: Final = 1.0
 
 
 class Nothing:
-    """Metrics that nobody reads."""
+    """Metrics that nobody reads; each name is looked up once."""
 
     def __getattr__(self, name: str) -> "Nothing":
+        setattr(self, name, self)
         return self
 
     def __call__(self, *_args: object, **_named: object) -> "Nothing":
@@ -278,7 +279,7 @@ class Feed:
         self._port = port
         self._stream = stream
         self._next = start
-        self._came = asyncio.Event()
+        self._waiting: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self._port._reach()
@@ -294,20 +295,27 @@ class Feed:
     def _wake(self) -> None:
         process = self._member.process
         assert process is not None
-        process.clock.at(self._member.nats.arrival(), process, self._came.set)
+        process.clock.post(self._member.nats.arrival(), process, self._come)
+
+    def _come(self) -> None:
+        if self._waiting is not None:
+            wake(self._waiting)
 
     async def next(self, wait: float) -> list[Arrived]:
         if self._wake not in self._stream.watchers:
             raise Unavailable(f"{self._stream.name}: another feed has begun")
         found = self._found()
         if not found:
-            self._came.clear()
-            try:
-                async with asyncio.timeout(wait):
-                    await self._came.wait()
-            except TimeoutError:
-                return []
+            process = self._member.process
+            assert process is not None
+            waiting = self._waiting = process.create_future()
+            over = process.call_later(wait, wake, waiting)
+            await waiting
+            over.cancel()
+            self._waiting = None
             found = self._found()
+            if not found:
+                return []
         connection = self._member.connection
         if connection is None or not connection.is_connected:
             raise Unavailable(f"{self._stream.name}: NATS is away")

@@ -210,13 +210,13 @@ class Connection:
         headers: Headers | None,
         answer: Callable[[bytes, Headers | None], None] | None,
     ) -> None:
-        self._reach(lambda: self.nats.handle(self.server, subject, payload, headers or {}, answer, self))
+        self._reach(self.nats.handle, self, subject, payload, headers or {}, answer)
 
-    def _reach(self, action: Callable[[], None]) -> None:
+    def _reach(self, action: Callable[..., None], *args: object) -> None:
         """Do something at the server, when it gets there; what is stuck in a paused one comes out afterwards."""
         nats = self.nats
         self._out_at = max(self._out_at, nats.arrival(), self.stalled_until)
-        nats.clock.at(self._out_at, None, nats.at_server, self.server, action)
+        nats.clock.post(self._out_at, None, nats.at_server, self.server, action, *args)
 
     def _inbox_answer(self, reply: str) -> Callable[[bytes, Headers | None], None]:
         def answer(data: bytes, headers: Headers | None = None) -> None:
@@ -235,7 +235,7 @@ class Connection:
             nats.servers[self.server].stuck.append(lambda: self._arrive(callback, *args) if life == self.life else None)
             return
         self._in_at = max(self._in_at, nats.arrival())
-        nats.clock.at(self._in_at, self.process, self._take, self.life, callback, *args)
+        nats.clock.post(self._in_at, self.process, self._take, self.life, callback, *args)
 
     def _take(self, life: int, callback: Callable[..., None], *args: object) -> None:
         if life == self.life:

@@ -6,8 +6,8 @@ atomic, a bulk is not: other writers may come between its operations, and it may
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Self
 
 from pymongo import UpdateOne
 from pymongo.errors import AutoReconnect
@@ -28,6 +28,8 @@ def key_of(value: object) -> Key:
 
 def _rank(value: object) -> tuple[Any, ...]:
     """BSON's order, as far as it is used: nothing before numbers before strings before documents."""
+    if type(value) is int:
+        return (1, value)
     if value is None or value is _MISSING:
         return (0,)
     if isinstance(value, bool):
@@ -42,12 +44,17 @@ def _rank(value: object) -> tuple[Any, ...]:
 
 
 def _get(document: Mapping[str, Any], path: str) -> Any:
+    if "." not in path:
+        return document.get(path, _MISSING)
     found: Any = document
     for name in path.split("."):
         if not isinstance(found, dict) or name not in found:
             return _MISSING
         found = found[name]
     return found
+
+
+Operator = Callable[["Expressions", Any, Document], Any]
 
 
 class Expressions:
@@ -57,69 +64,104 @@ class Expressions:
         self._now_ms = now_ms
 
     def value(self, expression: Any, root: Document) -> Any:
-        if isinstance(expression, str):
-            if not expression.startswith("$"):
+        kind = type(expression)
+        if kind is dict:
+            if len(expression) == 1:
+                ((name, operand),) = expression.items()
+                if name[:1] == "$":
+                    return _OPERATORS[name](self, operand, root)
+            result = {}
+            for name, part in expression.items():
+                found = self.value(part, root)
+                if found is not _MISSING and found is not _REMOVE:
+                    result[name] = found
+            return result
+        if kind is str:
+            if expression[:1] != "$":
                 return expression
-            if expression == "$$ROOT":
-                return root
-            if expression == "$$NOW":
-                return self._now_ms()
-            if expression == "$$REMOVE":
-                return _REMOVE
+            if expression[:2] == "$$":
+                return self._variable(expression, root)
             return _get(root, expression[1:])
-        if isinstance(expression, list):
+        if kind is list:
             return [self.value(part, root) for part in expression]
-        if not isinstance(expression, dict):
-            return expression
-        if len(expression) == 1:
-            name = next(iter(expression))
-            if name.startswith("$"):
-                return self._operator(name, expression[name], root)
-        result = {}
-        for name, part in expression.items():
-            found = self.value(part, root)
-            if found is not _MISSING and found is not _REMOVE:
-                result[name] = found
-        return result
+        return expression
 
-    def _operator(self, name: str, operand: Any, root: Document) -> Any:  # noqa: PLR0912  a table of operators
-        value = self.value
+    def _variable(self, name: str, root: Document) -> Any:
         match name:
-            case "$literal":
-                return operand
-            case "$cond":
-                return value(operand[1] if value(operand[0], root) else operand[2], root)
-            case "$mergeObjects":
-                merged: Document = {}
-                for part in operand:
-                    merged.update(value(part, root))
-                return merged
-            case "$type":
-                found = value(operand, root)
-                return "missing" if found is _MISSING else "present"
-            case "$eq":
-                left, right = (value(part, root) for part in operand)
-                return left == right
-            case "$lt":
-                return _rank(value(operand[0], root)) < _rank(value(operand[1], root))
-            case "$lte":
-                return _rank(value(operand[0], root)) <= _rank(value(operand[1], root))
-            case "$gt":
-                return _rank(value(operand[0], root)) > _rank(value(operand[1], root))
-            case "$and":
-                return all(value(part, root) for part in operand)
-            case "$or":
-                return any(value(part, root) for part in operand)
-            case "$add":
-                return sum(value(part, root) for part in operand)
-            case "$max":
-                return max((value(part, root) for part in operand), key=_rank)
-            case "$ifNull":
-                found = value(operand[0], root)
-                return value(operand[1], root) if found is _MISSING or found is None else found
-            case "$concatArrays":
-                return [item for part in operand for item in value(part, root)]
+            case "$$ROOT":
+                return root
+            case "$$NOW":
+                return self._now_ms()
+            case "$$REMOVE":
+                return _REMOVE
         raise NotImplementedError(name)
+
+    def _cond(self, operand: Any, root: Document) -> Any:
+        return self.value(operand[1] if self.value(operand[0], root) else operand[2], root)
+
+    def _eq(self, operand: Any, root: Document) -> Any:
+        return self.value(operand[0], root) == self.value(operand[1], root)
+
+    def _type(self, operand: Any, root: Document) -> Any:
+        return "missing" if self.value(operand, root) is _MISSING else "present"
+
+    def _merge_objects(self, operand: Any, root: Document) -> Any:
+        merged: Document = {}
+        for part in operand:
+            merged.update(self.value(part, root))
+        return merged
+
+    def _ranks(self, operand: Any, root: Document) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return _rank(self.value(operand[0], root)), _rank(self.value(operand[1], root))
+
+    def _less(self, operand: Any, root: Document) -> Any:
+        left, right = self._ranks(operand, root)
+        return left < right
+
+    def _at_most(self, operand: Any, root: Document) -> Any:
+        left, right = self._ranks(operand, root)
+        return left <= right
+
+    def _greater(self, operand: Any, root: Document) -> Any:
+        left, right = self._ranks(operand, root)
+        return left > right
+
+    def _max(self, operand: Any, root: Document) -> Any:
+        return max((self.value(part, root) for part in operand), key=_rank)
+
+    def _if_null(self, operand: Any, root: Document) -> Any:
+        found = self.value(operand[0], root)
+        return self.value(operand[1], root) if found is _MISSING or found is None else found
+
+    def _all(self, operand: Any, root: Document) -> Any:
+        return all(self.value(part, root) for part in operand)
+
+    def _any(self, operand: Any, root: Document) -> Any:
+        return any(self.value(part, root) for part in operand)
+
+    def _add(self, operand: Any, root: Document) -> Any:
+        return sum(self.value(part, root) for part in operand)
+
+    def _concat_arrays(self, operand: Any, root: Document) -> Any:
+        return [item for part in operand for item in self.value(part, root)]
+
+
+_OPERATORS: Final[dict[str, Operator]] = {
+    "$literal": lambda _expressions, operand, _root: operand,
+    "$cond": Expressions._cond,
+    "$eq": Expressions._eq,
+    "$type": Expressions._type,
+    "$mergeObjects": Expressions._merge_objects,
+    "$lt": Expressions._less,
+    "$lte": Expressions._at_most,
+    "$gt": Expressions._greater,
+    "$max": Expressions._max,
+    "$ifNull": Expressions._if_null,
+    "$and": Expressions._all,
+    "$or": Expressions._any,
+    "$add": Expressions._add,
+    "$concatArrays": Expressions._concat_arrays,
+}
 
 
 class Result:
@@ -178,6 +220,9 @@ class Collection:
     def matching(self, query: Mapping[str, Any]) -> list[Document]:
         """In the order of their keys."""
         documents = self.documents
+        if len(query) == 1 and (wanted := query.get("_id", _MISSING)) is not _MISSING and not _is_test(wanted):
+            found = documents.get(key_of(wanted))
+            return [] if found is None else [found]
         branches = query.get("$or")
         if branches is not None:
             keys = {key for branch in branches for key in self._keys(branch)}
@@ -189,7 +234,7 @@ class Collection:
         documents = self.documents
         wanted = query.get("_id", _MISSING)
         rest = [(name, test) for name, test in query.items() if name != "_id"]
-        if isinstance(wanted, dict) and any(name.startswith("$") for name in wanted):
+        if _is_test(wanted):
             tests = [
                 (name, [key_of(one) for one in bound] if name == "$in" else key_of(bound))
                 for name, bound in wanted.items()
@@ -222,13 +267,13 @@ class Collection:
                 await database.pause()
             if self._update(operation._filter, operation._doc, bool(operation._upsert)):  # type: ignore[attr-defined]
                 upserted[index] = index
-        await database.confirm()
+        database.confirm()
         return Result(upserted)
 
     async def update_one(self, query: Mapping[str, Any], update: Any, upsert: bool = False) -> None:
         await self.database.reach(writing=True)
         self._update(query, update, upsert)
-        await self.database.confirm()
+        self.database.confirm()
 
     async def find_one_and_update(
         self, query: Mapping[str, Any], update: Any, *, upsert: bool, return_document: bool
@@ -236,14 +281,14 @@ class Collection:
         await self.database.reach(writing=True)
         self._update(query, update, upsert)
         found = self.documents[key_of(query["_id"])]
-        await self.database.confirm()
+        self.database.confirm()
         return found
 
     async def delete_one(self, query: Mapping[str, Any]) -> None:
         await self.database.reach(writing=True)
         for key in self._keys(query)[:1]:
             del self.documents[key]
-        await self.database.confirm()
+        self.database.confirm()
 
     def _update(self, query: Mapping[str, Any], update: Any, upsert: bool) -> bool:
         """Whether it made the document."""
@@ -297,9 +342,8 @@ class Collection:
                     raise NotImplementedError(name)
 
 
-def _wake(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)
+def _is_test(value: Any) -> bool:
+    return isinstance(value, dict) and next(iter(value), "")[:1] == "$"
 
 
 def _within(key: Key, test: str, bound: Any) -> bool:
@@ -318,7 +362,7 @@ def _within(key: Key, test: str, bound: Any) -> bool:
 
 
 def _passes(value: Any, test: Any) -> bool:
-    if isinstance(test, dict) and test and next(iter(test)).startswith("$"):
+    if _is_test(test):
         for name, bound in test.items():
             match name:
                 case "$exists":
@@ -355,26 +399,26 @@ class Database:
             found = self._collections[name] = Collection(self, name)
         return found
 
-    async def reach(self, *, writing: bool = False) -> None:
+    def reach(self, *, writing: bool = False) -> Awaitable[None]:
+        """The time that an operation takes; AutoReconnect when nobody answers."""
         if self.clock.now < self.away_until:
-            await asyncio.sleep(min(0.5, self.away_until - self.clock.now))
-            if self.clock.now < self.away_until:
-                raise AutoReconnect("no primary")
-        await self._pass(0.001 + (0.004 if writing else 0.002) * self.chance.random())
+            return self._wait(writing)
+        process: Any = asyncio.get_running_loop()
+        return process.passing(0.001 + (0.004 if writing else 0.002) * self.chance.random())  # type: ignore[no-any-return]
 
-    async def _pass(self, seconds: float) -> None:
-        process = asyncio.get_running_loop()
-        future: asyncio.Future[None] = process.create_future()
-        self.clock.at(self.clock.now + seconds, process, _wake, future)  # type: ignore[arg-type]
-        await future
+    async def _wait(self, writing: bool) -> None:
+        await asyncio.sleep(min(0.5, self.away_until - self.clock.now))
+        if self.clock.now < self.away_until:
+            raise AutoReconnect("no primary")
+        await self.reach(writing=writing)
 
     async def pause(self) -> None:
         """Between two operations of a bulk."""
-        await self._pass(0.002)
+        await asyncio.sleep(0.002)
         if self.clock.now < self.away_until:
             raise AutoReconnect("the primary went")
 
-    async def confirm(self) -> None:
+    def confirm(self) -> None:
         if self.unsure > 0:
             self.unsure -= 1
             raise AutoReconnect("the primary went before it answered")

@@ -64,14 +64,14 @@ class Link:
         if not self._scheduled:
             self._scheduled = True
             self._down_at = max(self._down_at, self._arrival())
-            self.person.clock.at(self._down_at, None, self._flush)
+            self.person.clock.post(self._down_at, None, self._flush)
 
     def close(self, code: int, reason: str = "") -> None:
         if self.shut:
             return
         self.shut = True
         self._down_at = max(self._down_at, self._arrival())
-        self.person.clock.at(self._down_at, None, self._closed, code, reason)
+        self.person.clock.post(self._down_at, None, self._closed, code, reason)
         if self.driver is not None and self.process is not None:
             self.process.call_soon(self.driver.closed, code)
 
@@ -87,13 +87,13 @@ class Link:
         if self.driver is None or self.process is None:
             return
         self._up_at = max(self._up_at, self._arrival())
-        self.person.clock.at(self._up_at, self.process, self._said, data)
+        self.person.clock.post(self._up_at, self.process, self._said, data)
 
     def hang_up(self, after: float) -> None:
         """The client is gone; the node learns of it later."""
         self.open = False
         if self.process is not None:
-            self.person.clock.at(max(self._up_at, self.person.clock.now + after), self.process, self._gone)
+            self.person.clock.post(max(self._up_at, self.person.clock.now + after), self.process, self._gone)
 
     def _said(self, data: bytes) -> None:
         if not self.shut and self.driver is not None:
@@ -360,7 +360,7 @@ class Person:
         assert process is not None
         link = Link(self, member)
         link._up_at = self.clock.now
-        self.clock.at(link._arrival(), process, self._accept, link, machine)
+        self.clock.post(link._arrival(), process, self._accept, link, machine)
         self.clock.later(10.0, self._unopened, link, machine)
         self._dialled = link
 
@@ -371,7 +371,7 @@ class Person:
         refused = node.admit()
         if refused is None:
             link.driver = node.accept(link)  # type: ignore[arg-type]
-        self.clock.at(link._arrival(), None, self._opened, link, machine)
+        self.clock.post(link._arrival(), None, self._opened, link, machine)
 
     def _opened(self, link: Link, machine: Machine) -> None:
         if machine is not self.machine or self._dialled is not link or machine.state is not State.DIALLING:

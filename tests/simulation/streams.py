@@ -53,7 +53,7 @@ class Staged:
 def timestamp(at: float) -> str:
     """As JetStream writes it."""
 
-    return datetime.fromtimestamp(WALL_0 + at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+    return datetime.fromtimestamp(WALL_0 + at, UTC).isoformat(timespec="microseconds")[:26] + "000Z"
 
 
 class Stream:
@@ -186,7 +186,7 @@ class Stream:
                 self.staged_ids[message_id] = clock.now
             self.staged_subjects[member.subject] = self.staged_subjects.get(member.subject, 0) + 1
         self._committed_at = max(clock.now + self.nats.draw(0.0005, 0.003), self._committed_at)
-        clock.at(self._committed_at, None, self._commit, members)
+        clock.post(self._committed_at, None, self._commit, members)
 
     def _unstage(self, member: Staged) -> None:
         message_id = member.headers.get("Nats-Msg-Id")

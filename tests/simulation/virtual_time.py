@@ -5,15 +5,18 @@ what differs from run to run is when messages arrive, which whoever schedules th
 """
 
 import asyncio
-import heapq
+from asyncio import Future
 from asyncio.events import _set_running_loop
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
-from typing import Any
+from heapq import heappop, heappush
+from typing import Any, Final, TypeAlias
 
 GRID_S = 0.0005
 """Arrivals are rounded up to this, so that some fall together as they do on a socket."""
+_TURNS_MAX: Final = 5_000
+"""Callbacks of a process at one moment, beyond which it is stuck."""
 
 
 class Stuck(Exception):
@@ -40,13 +43,24 @@ class Call:
         return self._when
 
 
+Posted = tuple[Callable[..., object], tuple[Any, ...]]
+"""A callback that nobody takes back. There are a thousand in a history, of which few are more than this."""
+Coming: TypeAlias = "Call | Posted | asyncio.Future[None]"
+"""What happens at a time; a future is done then, unless it was cancelled."""
+
+
+def wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 class Clock:
     """Time, and everything that is to happen in it. Seconds from 0."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.steps = 0
-        self._heap: list[tuple[float, int, Process | None, Call]] = []
+        self._heap: list[tuple[float, int, Process | None, Coming]] = []
         self._count = 0
         self.runnable: deque[Process] = deque()
         self.tasks: list[asyncio.Task[Any]] = []
@@ -55,37 +69,54 @@ class Clock:
         """``process`` None: the callback is nobody's and cannot be paused."""
         call = Call(when, callback, args)
         self._count += 1
-        heapq.heappush(self._heap, (max(when, self.now), self._count, process, call))
+        heappush(self._heap, (max(self.now, when), self._count, process, call))
         return call
 
-    def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> Call:
-        return self.at(self.now + seconds, None, callback, *args)
+    def post(self, when: float, process: "Process | None", callback: Callable[..., object], *args: Any) -> None:
+        """As :meth:`at`, and it happens whatever comes."""
+        self._count += 1
+        heappush(self._heap, (max(self.now, when), self._count, process, (callback, args)))
+
+    def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
+        self.post(self.now + seconds, None, callback, *args)
 
     def run(self, until: float) -> None:
         """Everything up to ``until``."""
         heap, runnable = self._heap, self.runnable
         while True:
-            while runnable:
-                runnable.popleft().work()
+            if runnable:
+                try:
+                    while runnable:
+                        runnable.popleft().work()
+                finally:
+                    _set_running_loop(None)
             if not heap or heap[0][0] > until:
                 self.now = max(self.now, until)
                 return
             now = self.now = heap[0][0]
             while heap and heap[0][0] == now:
-                process, call = heapq.heappop(heap)[2:]
-                if call.callback is None:
+                _, _, process, call = heappop(heap)
+                if type(call) is Call and call.callback is None:
                     continue
                 self.steps += 1
                 if process is None:
-                    call.callback(*call.args)
-                else:
-                    process.arrive(call)
+                    if type(call) is tuple:
+                        call[0](*call[1])
+                    else:
+                        call.callback(*call.args)  # type: ignore[union-attr, misc]
+                elif not process.dead:
+                    process._ready.append(call)
+                    if not process._queued and not process.paused:
+                        process._queued = True
+                        runnable.append(process)
 
     def end(self) -> None:
         """Nothing runs any more: whatever still waits is taken apart, without a loop."""
         self._heap.clear()
         self.runnable.clear()
         for task in self.tasks:
+            if task.done():
+                continue
             try:
                 task.get_coro().close()
             except RuntimeError:
@@ -102,29 +133,38 @@ class Process(asyncio.AbstractEventLoop):
         self.dead = False
         self.paused = False
         self._failed = failed
-        self._ready: deque[Call] = deque()
+        self._ready: deque[Coming] = deque()
+        self._queued = False
+        """Whether it is among those that run, or runs."""
 
     def work(self) -> None:
         if self.paused or self.dead:
+            self._queued = False
             return
         _set_running_loop(self)
         ready = self._ready
-        turns = 0
-        try:
-            while ready:
-                call = ready.popleft()
-                if call.callback is not None:
-                    call.callback(*call.args)
-                turns += 1
-                if turns > 5_000:
-                    raise Stuck(f"{self.name} runs on at {self.clock.now}")
-        finally:
-            _set_running_loop(None)
+        take = ready.popleft
+        for _ in range(_TURNS_MAX):
+            if not ready:
+                break
+            call = take()
+            kind = type(call)
+            if kind is tuple:
+                call[0](*call[1])  # type: ignore[index]
+            elif kind is Call:
+                if call.callback is not None:  # type: ignore[union-attr]
+                    call.callback(*call.args)  # type: ignore[union-attr]
+            elif not call.done():  # type: ignore[union-attr]
+                call.set_result(None)  # type: ignore[union-attr]
+        else:
+            raise Stuck(f"{self.name} runs on at {self.clock.now}")
+        self._queued = False
 
-    def arrive(self, call: Call) -> None:
+    def arrive(self, call: Coming) -> None:
         if self.dead:
             return
-        if not self._ready and not self.paused:
+        if not self._queued and not self.paused:
+            self._queued = True
             self.clock.runnable.append(self)
         self._ready.append(call)
 
@@ -134,22 +174,41 @@ class Process(asyncio.AbstractEventLoop):
     def resume(self) -> None:
         if self.paused:
             self.paused = False
-            if self._ready:
+            if self._ready and not self._queued:
+                self._queued = True
                 self.clock.runnable.append(self)
 
     def kill(self) -> None:
         self.dead = True
         self._ready.clear()
 
+    def passing(self, seconds: float) -> "asyncio.Future[None]":
+        """Done when that time has passed."""
+        future: asyncio.Future[None] = Future(loop=self)
+        clock = self.clock
+        clock._count += 1
+        heappush(clock._heap, (clock.now + seconds, clock._count, self, future))
+        return future
+
     # What asyncio asks of a loop.
 
     def time(self) -> float:
         return self.clock.now
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Call:  # type: ignore[override]
-        call = Call(self.clock.now, callback, args)
-        self.arrive(call)
-        return call
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Call | None:
+        """Futures and tasks, which are written in C, name a context, and do not take back what they ask for."""
+        if context is None:
+            call = Call(self.clock.now, callback, args)
+            self.arrive(call)
+            return call
+        if not self.dead:
+            self._ready.append((callback, args))
+            if not self._queued and not self.paused:
+                self._queued = True
+                self.clock.runnable.append(self)
+        return None
 
     def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Call:  # type: ignore[override]
         return self.clock.at(when, self, callback, *args)
@@ -160,12 +219,12 @@ class Process(asyncio.AbstractEventLoop):
         return self.clock.at(self.clock.now + delay, self, callback, *args)
 
     def create_future(self) -> "asyncio.Future[Any]":
-        return asyncio.Future(loop=self)
+        return Future(loop=self)
 
     def create_task(
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None
-    ) -> "asyncio.Task[Any]":  # type: ignore[override]
-        task = asyncio.Task(coro, loop=self, name=name)
+    ) -> "asyncio.Task[Any]":
+        task = asyncio.Task(coro, loop=self, name=name or "task")
         task._log_destroy_pending = False  # type: ignore[attr-defined]
         self.clock.tasks.append(task)
         return task
@@ -182,3 +241,14 @@ class Process(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if not self.dead:
             self._failed(f"{self.name}: {context.get('message')}: {context.get('exception')!r}")
+
+
+def sleep(seconds: float) -> Awaitable[None]:
+    """asyncio's, for a :class:`Process`."""
+    if seconds <= 0:
+        return _SLEEP(0)
+    process: Any = asyncio.get_running_loop()
+    return process.passing(seconds)  # type: ignore[no-any-return]
+
+
+_SLEEP: Final = asyncio.sleep

@@ -3,7 +3,7 @@
 import random
 from typing import Final
 
-from chatnode.broker.subjects import CONTROL_STREAM, PARTITIONS, partition_of, room_subject, stream_name
+from chatnode.broker.subjects import CONTROL_STREAM, partition_of, room_subject, stream_name
 from chatnode.history.folds import position_document
 from chatnode.history.schema import MEMBERS, ROOMS, WATERMARKS
 from chatnode.protocol.control import Member, RoomPut, control_subject, encode_control
@@ -60,7 +60,7 @@ class World(Acts):
         epochs = any(action.kind in ("lose_stream", "go_back") for action in plan.actions)
         outages = any(action.kind in ("mongo_away", "mongo_unsure") for action in plan.actions)
         purges = any(action.kind == "purge" for action in plan.actions)
-        for partition in range(PARTITIONS) if plan.full else self.partitions:
+        for partition in self.partitions:
             self.nats.stream(stream_name(partition))
         self.nats.stream(CONTROL_STREAM)
         self.nodes = [
@@ -160,7 +160,7 @@ class World(Acts):
                 person.follow(room)
             person.begin()
         for action in self.plan.actions:
-            self.clock.at(action.at, None, self._act, action)
+            self.clock.post(action.at, None, self._act, action)
         for person in self.people:
             person.recovered = self._recovered
         end = self.plan.actions[-1].at if self.plan.actions else 1.0
