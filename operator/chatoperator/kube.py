@@ -14,7 +14,7 @@ from chatoperator.objects import Json, Object, Ref, items, text
 _DEADLINE_S: Final = 15.0
 _NOT_FOUND: Final = 404
 
-_PLURALS: Final[Mapping[str, str]] = {
+PLURALS: Final[Mapping[str, str]] = {
     "BackendTrafficPolicy": "backendtrafficpolicies",
     "Certificate": "certificates",
     "ChatCluster": "chatclusters",
@@ -35,6 +35,7 @@ _PLURALS: Final[Mapping[str, str]] = {
     "ServiceAccount": "serviceaccounts",
     "StatefulSet": "statefulsets",
 }
+"""Kinds that are read or written, as paths name them."""
 
 
 class ApiError(Exception):
@@ -124,12 +125,7 @@ class Kube:
 
     async def apply(self, thing: Object, manager: str, *, subresource: str = "") -> Object:
         """Server-side apply; what ``manager`` says wins over whoever else said it."""
-        path = _path(
-            text(thing, "apiVersion"),
-            text(thing, "kind"),
-            text(thing, "metadata", "namespace"),
-            text(thing, "metadata", "name"),
-        )
+        path = _path_of(thing)
         query = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
         if subresource:
             path = f"{path}/{subresource}"
@@ -141,13 +137,7 @@ class Kube:
 
     async def replace(self, thing: Object) -> Object:
         """Only if nobody changed it since it was read: raises a conflict otherwise."""
-        path = _path(
-            text(thing, "apiVersion"),
-            text(thing, "kind"),
-            text(thing, "metadata", "namespace"),
-            text(thing, "metadata", "name"),
-        )
-        return await self._call("PUT", path, {}, thing)
+        return await self._call("PUT", _path_of(thing), {}, thing)
 
     async def merge_status(self, where: Ref, namespace: str, patch: Object) -> Object:
         path = _path(where.api_version, where.kind, namespace, where.name) + "/status"
@@ -214,7 +204,12 @@ class Kube:
 def _path(api_version: str, kind: str, namespace: str, name: str = "") -> str:
     root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     inside = f"/namespaces/{namespace}" if namespace else ""
-    return f"{root}{inside}/{_PLURALS[kind]}" + (f"/{name}" if name else "")
+    return f"{root}{inside}/{PLURALS[kind]}" + (f"/{name}" if name else "")
+
+
+def _path_of(thing: Object) -> str:
+    where = (text(thing, "metadata", "namespace"), text(thing, "metadata", "name"))
+    return _path(text(thing, "apiVersion"), text(thing, "kind"), *where)
 
 
 def _words(data: bytes) -> str:
