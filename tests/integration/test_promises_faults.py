@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest_asyncio
 from chatclient import Timing
 from chatnode.local.cluster import LocalCluster
 from tests.integration.lines import TRANSPORTS
-from tests.integration.promises import SETTINGS, Chatter, Talk, begin_talk
+from tests.integration.promises import SETTINGS, TIMING, Chatter, Talk, begin_talk
 from tests.oracle import Watched
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -26,6 +27,18 @@ async def cluster(module_folder: Path) -> AsyncIterator[LocalCluster]:
 @pytest_asyncio.fixture(loop_scope="module", params=TRANSPORTS)
 async def talk(cluster: LocalCluster, request: pytest.FixtureRequest) -> Talk:
     return await begin_talk(cluster, transport=request.param)
+
+
+@asynccontextmanager
+async def two_talk(talk: Talk, ana: Timing = TIMING, tom: Timing = TIMING) -> AsyncIterator[tuple[Chatter, Chatter]]:
+    """Ana at the first node and Tom at the second; afterwards all that they said was acked, and every promise kept."""
+    async with talk.client("ana", 0, timing=ana) as first, talk.client("tom", 1, timing=tom) as second:
+        await first.subscribe(talk.room)
+        await second.subscribe(talk.room)
+        async with Chatter(first, talk.room) as one, Chatter(second, talk.room) as two:
+            yield one, two
+        verdict = await talk.keep(first, second)
+        assert verdict.acked == verdict.sent
 
 
 async def test_a_node_killed_while_people_talk_costs_nothing_that_was_acked(talk: Talk, cluster: LocalCluster) -> None:
@@ -68,65 +81,44 @@ async def test_a_nats_server_killed_while_people_talk_costs_nothing_that_was_ack
     talk: Talk, cluster: LocalCluster
 ) -> None:
     """Clients stay, and see what the node answers to what was under way."""
-    async with talk.client("ana", 0, timing=Timing()) as ana, talk.client("tom", 1, timing=Timing()) as tom:
-        await ana.subscribe(talk.room)
-        await tom.subscribe(talk.room)
-        async with Chatter(ana, talk.room) as one, Chatter(tom, talk.room) as two:
-            await one.until_acked(25)
-            await two.until_acked(25)
-            await cluster.servers["nats-server"].kill()
-            await asyncio.sleep(1.0)
-            await cluster.servers["nats-server"].start()
-            await one.until_acked(25)
-            await two.until_acked(25)
-        verdict = await talk.keep(ana, tom)
-        assert verdict.acked == verdict.sent
+    async with two_talk(talk, Timing(), Timing()) as (one, two):
+        await one.until_acked(25)
+        await two.until_acked(25)
+        await cluster.servers["nats-server"].kill()
+        await asyncio.sleep(1.0)
+        await cluster.servers["nats-server"].start()
+        await one.until_acked(25)
+        await two.until_acked(25)
 
 
 async def test_a_paused_nats_server_costs_nothing_that_was_acked(talk: Talk, cluster: LocalCluster) -> None:
     """Longer than a publish waits: what was stuck comes out when it goes on."""
-    async with talk.client("ana", 0, timing=Timing()) as ana, talk.client("tom", 1, timing=Timing()) as tom:
-        await ana.subscribe(talk.room)
-        await tom.subscribe(talk.room)
-        async with Chatter(ana, talk.room) as one, Chatter(tom, talk.room) as two:
-            await one.until_acked(25)
-            cluster.servers["nats-server"].pause()
-            await asyncio.sleep(7.0)
-            cluster.servers["nats-server"].resume()
-            await one.until_acked(25)
-            await two.until_acked(25)
-        verdict = await talk.keep(ana, tom)
-        assert verdict.acked == verdict.sent
+    async with two_talk(talk, Timing(), Timing()) as (one, two):
+        await one.until_acked(25)
+        cluster.servers["nats-server"].pause()
+        await asyncio.sleep(7.0)
+        cluster.servers["nats-server"].resume()
+        await one.until_acked(25)
+        await two.until_acked(25)
 
 
 async def test_a_node_that_is_told_to_stop_loses_nobody_and_nothing(talk: Talk, cluster: LocalCluster) -> None:
-    async with talk.client("ana", 0) as ana, talk.client("tom", 1) as tom:
-        await ana.subscribe(talk.room)
-        await tom.subscribe(talk.room)
-        async with Chatter(ana, talk.room) as one, Chatter(tom, talk.room) as two:
-            await one.until_acked(25)
-            await cluster.node(0).stop()
-            await one.until_acked(25)
-            await cluster.node(0).start()
-            await two.until_acked(25)
-        verdict = await talk.keep(ana, tom)
-        assert verdict.acked == verdict.sent
+    async with two_talk(talk) as (one, two):
+        await one.until_acked(25)
+        await cluster.node(0).stop()
+        await one.until_acked(25)
+        await cluster.node(0).start()
+        await two.until_acked(25)
 
 
 async def test_a_node_that_is_paused_is_left_and_wakes_up_to_nothing_false(talk: Talk, cluster: LocalCluster) -> None:
-    timing = Timing(reply_s=2.0, ping_s=2.0)
-    async with talk.client("ana", 0, timing=timing) as ana, talk.client("tom", 1) as tom:
-        await ana.subscribe(talk.room)
-        await tom.subscribe(talk.room)
-        async with Chatter(ana, talk.room) as one, Chatter(tom, talk.room) as two:
-            await one.until_acked(25)
-            cluster.node(0).pause()
-            await one.until_acked(25)
-            cluster.node(0).resume()
-            await one.until_acked(25)
-            await two.until_acked(25)
-        verdict = await talk.keep(ana, tom)
-        assert verdict.acked == verdict.sent
+    async with two_talk(talk, Timing(reply_s=2.0, ping_s=2.0)) as (one, two):
+        await one.until_acked(25)
+        cluster.node(0).pause()
+        await one.until_acked(25)
+        cluster.node(0).resume()
+        await one.until_acked(25)
+        await two.until_acked(25)
 
 
 async def test_clients_that_die_while_sending_leave_each_message_once_or_not_at_all(
