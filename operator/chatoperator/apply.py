@@ -112,12 +112,17 @@ class Applier:
     @staticmethod
     async def _reload(reload: Mapping[str, tuple[str, ...]], observed: Observed) -> None:
         """Kubelets take up to two minutes to bring a Secret into pods; until then members read the old one again."""
+        calls: list[Awaitable[None]] = []
         if "nats" in reload:
             trust = observed.certificates["nats"].trust
             members = {member.partition(".")[0]: member for member in reload["nats"]}
-            await broker.reload(members, observed.credentials[NATS_SYSTEM], trust)
+            calls.append(broker.reload(members, observed.credentials[NATS_SYSTEM], trust))
         if "mongodb" in reload:
-            await mongo.reload(reload["mongodb"], entry(observed))
+            calls.append(mongo.reload(reload["mongodb"], entry(observed)))
+        # Each is tried, whatever becomes of the other.
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def _issue(
         self, cluster: ChatCluster, issues: Sequence[tls.Issue], live: Mapping[Ref, Object], done: Applied

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from msgspec.structs import replace
 
 from chatoperator import certificates
 from chatoperator.apply import draw_password
@@ -265,6 +266,28 @@ def test_a_certificate_that_nobody_renews_is_said_before_it_ends() -> None:
 
     assert reason(20) == "True Ready"
     assert reason(13) == "True CertificateEnds"
+
+
+@pytest.mark.parametrize(
+    ("names", "status"),
+    [
+        (["*.chat-nats.school.svc"], "True"),
+        ([f"chat-nats-{number}.chat-nats.school.svc" for number in range(3)], "True"),
+        ([f"chat-nats-{number}.chat-nats.school.svc" for number in range(2)], "False"),
+        (["chat-nats.school.svc"], "False"),
+        ([], "False"),
+    ],
+)
+def test_a_certificate_for_somebody_else_is_told(names: Sequence[str], status: str) -> None:
+    usual = held("nats").certificate
+    assert usual is not None
+    other = tls.Held(replace(usual, hosts=tuple(names)), "authority-1", tls.needed("nats"))
+    found = plan(cluster(tls=SECRETS), observed(certificates=all_held(nats=other)), NOW).status
+    condition = found.condition("DatastoresReady")
+    assert condition is not None
+    assert condition.status == status
+    if status == "False":
+        assert "my-nats is not for chat-nats-" in condition.message
 
 
 def test_one_nats_server_has_no_routes_to_protect() -> None:

@@ -172,7 +172,7 @@ def _datastores(cluster: ChatCluster, observed: Observed, now: datetime, say: _S
 def datastores_lack(cluster: ChatCluster, observed: Observed) -> list[str]:
     """What is not whole of those that the operator runs, in words."""
     nats, mongodb = cluster.spec.nats.managed, cluster.spec.mongodb.managed
-    lacking = tls.lacking(cluster, observed.certificates)
+    lacking = tls.lacking(cluster, observed.certificates) + tls.strangers(cluster, observed.certificates)
     return lacking or _nats_lacks(nats, observed) + _mongodb_lacks(mongodb, observed.mongodb)
 
 

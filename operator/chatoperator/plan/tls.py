@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from chatoperator.objects import Object
-from chatoperator.plan.naming import child, metadata
+from chatoperator.plan.naming import child, member_hosts, metadata
 from chatoperator.spec import ChatCluster
 
 CERTIFICATE: Final = "tls.crt"
@@ -177,6 +177,24 @@ def lacking(cluster: ChatCluster, held: Mapping[str, Held]) -> list[str]:
             words.append(f"Secret {secret_name(cluster, component)} lacks {', '.join(sorted(missing))}{hint}")
         elif held[component].certificate is None:
             words.append(f"{CERTIFICATE} of Secret {secret_name(cluster, component)} is no certificate")
+    return words
+
+
+def strangers(cluster: ChatCluster, held: Mapping[str, Held]) -> list[str]:
+    """Members whose certificate is for somebody else, so that nobody who checks names reaches them."""
+    managed = {"nats": cluster.spec.nats.managed, "mongodb": cluster.spec.mongodb.managed}
+    words = []
+    for component in components(cluster):
+        certificate, asked = held.get(component, Held()).certificate, managed[component]
+        if certificate is None or asked is None:
+            continue
+        unnamed = [
+            host
+            for host in member_hosts(cluster, component, asked.replicas)
+            if not {host, f"*.{host.partition('.')[2]}"} & set(certificate.hosts)
+        ]
+        if unnamed:
+            words.append(f"the certificate in Secret {secret_name(cluster, component)} is not for {unnamed[0]}")
     return words
 
 
