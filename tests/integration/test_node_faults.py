@@ -16,19 +16,10 @@ from chatnode.protocol.errors import CloseCode
 from chatnode.protocol.frames import History, Position, Read, Send, Subscribe
 from tests.integration import peers
 from tests.integration.peers import Peer, say
+from tests.integration.promises import rest
+from tests.integration.readiness import unready, until_ready, until_suspended
 
 Enter = Callable[..., Awaitable[Peer]]
-
-
-async def unready(cluster: LocalCluster, node: int) -> list[str]:
-    async with httpx.AsyncClient() as http:
-        return (await http.get(f"{cluster.admin_urls[node]}/readyz")).json()["reasons"]
-
-
-async def until_ready(cluster: LocalCluster, node: int, *, ready: bool) -> None:
-    async with asyncio.timeout(15):
-        while bool(await unready(cluster, node)) is ready:
-            await asyncio.sleep(0.1)
 
 
 @pytest.fixture
@@ -36,11 +27,7 @@ async def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterat
     settings = {"CHAT_DRAIN_WINDOW_S": "2", "CHAT_DRAIN_SETTLE_S": "0.2", **getattr(request, "param", {})}
     async with LocalCluster(tmp_path / "data", settings=settings, sync_always=False) as running:
         members = [{"user": user, "role": role} for user, role in (("ada", "trainer"), ("bob", "learner"))]
-        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {running.service_token()}"}) as http:
-            answer = await http.put(
-                f"{running.url}/v1/rooms/algebra", json={"kind": "course", "title": "Algèbre", "members": members}
-            )
-            assert answer.status_code in (200, 201), answer.text
+        await rest(running, "PUT", "/v1/rooms/algebra", {"kind": "course", "title": "Algèbre", "members": members})
         yield running
 
 
@@ -69,9 +56,7 @@ async def test_a_node_that_does_not_hear_control_suspends_and_comes_back_with_ev
         refused = await ada.ask(lost, within=12)
         assert (refused["code"], refused["retryable"]) == ("unavailable", True)
         await until_ready(cluster, 0, ready=False)
-        async with asyncio.timeout(10):
-            while not any("control" in reason for reason in await unready(cluster, 0)):
-                await asyncio.sleep(0.1)
+        await until_suspended(cluster, 0, 10)
         history = await ada.ask(History(id="h", room="algebra"))
         assert history["code"] == "unavailable"
     finally:

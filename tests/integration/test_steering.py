@@ -11,7 +11,8 @@ from websockets.exceptions import InvalidStatus
 
 from chatnode.local.cluster import LocalCluster
 from tests.integration.peers import enter
-from tests.integration.test_node_faults import unready, until_ready
+from tests.integration.promises import rest
+from tests.integration.readiness import unready, until_ready
 
 TOKEN = "steering-" * 4
 
@@ -21,11 +22,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[LocalCluster]:
     settings = {"CHAT_CONTROL_TOKEN": TOKEN, "CHAT_DRAIN_WINDOW_S": "1", "CHAT_DRAIN_SETTLE_S": "0"}
     async with LocalCluster(tmp_path / "data", settings=settings, sync_always=False) as running:
         members = [{"user": user, "role": "learner"} for user in ("ada", "bob")]
-        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {running.service_token()}"}) as http:
-            answer = await http.put(
-                f"{running.url}/v1/rooms/algebra", json={"kind": "course", "title": "A", "members": members}
-            )
-            assert answer.status_code in (200, 201), answer.text
+        await rest(running, "PUT", "/v1/rooms/algebra", {"kind": "course", "title": "A", "members": members})
         yield running
 
 

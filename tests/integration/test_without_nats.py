@@ -5,13 +5,13 @@ import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-import httpx
 import pytest
 import pytest_asyncio
 
 from chatnode.local.cluster import LocalCluster
 from tests.integration.lines import Frame, Line, line
 from tests.integration.promises import make_room
+from tests.integration.readiness import until_suspended
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -26,13 +26,6 @@ async def room(cluster: LocalCluster) -> str:
 
 def delayed(*, on: bool) -> Callable[[Frame], bool]:
     return lambda frame: frame.get("kind") == "delayed" and frame["on"] is on
-
-
-async def until_suspended(cluster: LocalCluster) -> None:
-    async with asyncio.timeout(20), httpx.AsyncClient() as http:
-        for url in cluster.admin_urls:
-            while not any("control" in reason for reason in (await http.get(f"{url}/readyz")).json()["reasons"]):
-                await asyncio.sleep(0.1)
 
 
 async def send_until_stored(ana: Line, room: str, text: str) -> None:
@@ -68,7 +61,7 @@ async def test_readers_are_told_that_messages_are_delayed_and_when_it_is_over(
         try:
             await asyncio.gather(*(each.until(delayed(on=True)) for each in (ana, bob, eve, poll)))
             if long:
-                await until_suspended(cluster)
+                await asyncio.gather(*(until_suspended(cluster, node, 20) for node in (0, 1)))
         finally:
             nats.resume()
         await asyncio.gather(*(each.until(delayed(on=False)) for each in (ana, bob, eve)))
