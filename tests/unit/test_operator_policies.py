@@ -1,0 +1,118 @@
+"""Who reaches whom, by the NetworkPolicies as the API documents them; the test cluster's network enforces none."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from chatoperator.objects import Json, Object, items, mapping, text
+from chatoperator.plan.decide import plan
+from chatoperator.plan.naming import selector
+from chatoperator.plan.policies import OPERATOR
+from tests.unit.operator_cases import NOW, cluster, observed
+
+ASKED = cluster()
+HOME = "school"
+OTHER_CLUSTER = {**selector(ASKED, "node"), "app.kubernetes.io/instance": "another"}
+POLICIES: Sequence[Object] = [
+    thing for thing in plan(ASKED, observed(), NOW).objects if text(thing, "kind") == "NetworkPolicy"
+]
+
+Place = tuple[str, Mapping[str, str]]
+"""Namespace and labels of a pod."""
+PLACES: Mapping[str, Place] = {
+    **{name: (HOME, selector(ASKED, name)) for name in ("node", "worker", "nats", "mongodb")},
+    "operator": ("chat-system", OPERATOR),
+    "gateway": ("gateways", {"app": "envoy"}),
+    "neighbour": (HOME, {"app": "something else"}),
+    "another cluster": (HOME, OTHER_CLUSTER),
+    "the world": ("", {}),
+}
+
+
+def chosen(labels: Mapping[str, str], by: Json) -> bool:
+    """An empty selector chooses everything."""
+    assert not items(by, "matchExpressions")
+    return all(labels.get(key) == value for key, value in mapping(by, "matchLabels").items())
+
+
+def is_peer(place: Place, peer: Json) -> bool:
+    namespace, labels = place
+    if "ipBlock" in mapping(peer):
+        raise AssertionError("no policy here names addresses")
+    wanted = mapping(peer).get("namespaceSelector")
+    if wanted is None:
+        return namespace == HOME and chosen(labels, mapping(peer, "podSelector"))
+    assert wanted == {}, "namespaces are not chosen by labels here"
+    return bool(namespace) and chosen(labels, mapping(peer, "podSelector"))
+
+
+def allowed(side: str, place: Place, other: Place, port: int, protocol: str = "TCP") -> bool:
+    """Whether ``place`` lets ``other`` in (``ingress``) or itself out to it (``egress``)."""
+    namespace, labels = place
+    kind = side.capitalize()
+    specs = [mapping(policy, "spec") for policy in POLICIES]
+    about = [
+        spec
+        for spec in specs
+        if namespace == HOME and kind in items(spec, "policyTypes") and chosen(labels, mapping(spec, "podSelector"))
+    ]
+    if not about:
+        return True
+    peers = "from" if side == "ingress" else "to"
+    for spec in about:
+        for rule in items(spec, side):
+            ports = [(mapping(each).get("port"), text(each, "protocol")) for each in items(rule, "ports")]
+            open_port = not ports or (port, protocol) in ports
+            if open_port and (not items(rule, peers) or any(is_peer(other, peer) for peer in items(rule, peers))):
+                return True
+    return False
+
+
+def reaches(source: str, target: str, port: int, protocol: str = "TCP") -> bool:
+    one, two = PLACES[source], PLACES[target]
+    return allowed("egress", one, two, port, protocol) and allowed("ingress", two, one, port, protocol)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port"),
+    [
+        ("gateway", "node", 8081),
+        ("the world", "node", 8081),
+        ("operator", "node", 9100),
+        ("operator", "nats", 4222),
+        ("operator", "nats", 8222),
+        ("operator", "mongodb", 27017),
+        *((role, "nats", 4222) for role in ("node", "worker")),
+        *((role, "mongodb", 27017) for role in ("node", "worker")),
+        ("nats", "nats", 6222),
+        ("mongodb", "mongodb", 27017),
+        *((role, "the world", port) for role in ("node", "worker") for port in (443, 80, 4318)),
+    ],
+)
+def test_who_has_to_is_let_in(source: str, target: str, port: int) -> None:
+    assert reaches(source, target, port)
+
+
+@pytest.mark.parametrize("component", ["node", "worker", "nats", "mongodb"])
+def test_everybody_may_ask_for_names(component: str) -> None:
+    assert reaches(component, "the world", 53, "UDP")
+    assert reaches(component, "the world", 53)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port"),
+    [
+        *((who, "nats", 4222) for who in ("gateway", "neighbour", "another cluster", "the world", "mongodb")),
+        *((who, "mongodb", 27017) for who in ("gateway", "neighbour", "another cluster", "the world", "nats")),
+        *((who, "nats", 6222) for who in ("node", "worker", "operator", "neighbour")),
+        *((who, "nats", 8222) for who in ("node", "worker", "neighbour")),
+        *(("the world", target, 22) for target in ("node", "worker", "nats", "mongodb")),
+        ("gateway", "worker", 8081),
+        *((who, "the world", 443) for who in ("nats", "mongodb")),
+        ("node", "the world", 22),
+        ("node", "worker", 8081),
+        ("node", "node", 8081),
+    ],
+)
+def test_who_need_not_is_kept_out(source: str, target: str, port: int) -> None:
+    assert not reaches(source, target, port)
