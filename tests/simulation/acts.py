@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from chatnode.broker.subjects import CONTROL_STREAM, partition_of, stream_name
 from chatnode.history.schema import COMMANDS as COMMANDS_COLLECTION
-from chatnode.history.schema import HEADS, WATERMARKS
+from chatnode.history.schema import EPOCHS, HEADS, WATERMARKS
 from chatnode.protocol.control import MemberPut, control_subject, encode_control
 from chatnode.protocol.cursors import parse_cursor
 from chatnode.protocol.frames import Delete, Edit, Position, React, Send
@@ -166,6 +166,10 @@ class Acts:
         self.nats.slow_interest_until = self.clock.now + action.seconds
         self._disturb(action.seconds)
 
+    def _do_slow_routes(self, action: Action) -> None:
+        self.nats.slow_routes_until = self.clock.now + action.seconds
+        self._disturb(action.seconds)
+
     def _do_cut_node(self, action: Action) -> None:
         connection = self.nodes[action.who % len(self.nodes)].connection
         if connection is not None:
@@ -215,6 +219,19 @@ class Acts:
     def _do_offline(self, action: Action) -> None:
         self._person(action).go_offline(action.seconds)
         self._disturb(action.seconds)
+
+    def _do_online_at_raise(self, action: Action) -> None:
+        """Offline until the worker gives out a new epoch, and back soon after that: rooms are opened as it is told."""
+        person = self._person(action)
+        person.go_offline(10.0)
+        self._disturb(10.0)
+
+        def wrote(collection: str, document: dict[str, Any]) -> None:
+            if collection == EPOCHS and document["epoch"] > 1:
+                self.database.wrote = None
+                self.clock.later(action.seconds, person.come_online)
+
+        self.database.wrote = wrote
 
     def _do_crash_client(self, action: Action) -> None:
         self._person(action).crash()

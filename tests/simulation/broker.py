@@ -9,7 +9,7 @@ import functools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -20,6 +20,9 @@ from tests.simulation.virtual_time import GRID_S, Clock
 
 _NO_MESSAGE = b'{"error":{"code":404,"err_code":10037,"description":"no message found"}}'
 _NO_STREAM = b'{"error":{"code":404,"err_code":10059,"description":"stream not found"}}'
+
+
+_SLOW_ROUTE_S: Final = 0.08
 
 
 class Query(Struct):
@@ -52,6 +55,7 @@ class Nats:
         self.connections: list[Connection] = []
         self.slow_interest_until = -1.0
         self.short_answers_until = -1.0
+        self.slow_routes_until = -1.0
         self.looked: Callable[[Connection], None] | None = None
         """Told whose question about a room's last message is answered."""
         self._routes: dict[tuple[int, int], float] = {}
@@ -63,6 +67,12 @@ class Nats:
         """When something that is sent now arrives."""
         at = self.clock.now + 0.0002 + 0.0028 * self.chance.random()
         return (int(at / GRID_S) + 1) * GRID_S
+
+    def over_route(self, origin: int, server: int) -> float:
+        """When a message from another server reaches one, while routes are slow; in order on each."""
+        at = self.clock.now + self.draw(0.0, _SLOW_ROUTE_S)
+        at = self._routes[origin, server] = max(at, self._routes.get((origin, server), 0.0))
+        return at
 
     def stream(self, name: str) -> Stream:
         if name not in self.streams:

@@ -185,7 +185,16 @@ class Connection:
                 and (now < subscription.visible_at or now < self.deaf_until)
             ):
                 continue
-            self._arrive(self._deliver, subscription, Delivery(subject, data, headers))
+            delivery = Delivery(subject, data, headers)
+            if origin is None or origin == self.server or now >= self.nats.slow_routes_until:
+                self._arrive(self._deliver, subscription, delivery)
+            else:
+                at = self.nats.over_route(origin, self.server)
+                self.nats.clock.post(at, None, self._routed, self.life, subscription, delivery)
+
+    def _routed(self, life: int, subscription: Subscription, delivery: Delivery) -> None:
+        if life == self.life:
+            self._arrive(self._deliver, subscription, delivery)
 
     # Both ways.
 

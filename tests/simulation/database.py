@@ -306,6 +306,8 @@ class Collection:
         else:
             self._modify(document, update, made=not matches)
         self.documents[key] = document
+        if self.database.wrote is not None:
+            self.database.wrote(self.name, document)
         return not matches
 
     def _stage(self, document: Document, stage: Mapping[str, Any]) -> Document:
@@ -390,6 +392,8 @@ class Database:
         self.unsure = 0
         self.asked: Callable[[str], None] | None = None
         """Told of which collection somebody reads several documents, from within the process that does."""
+        self.wrote: Callable[[str, Document], None] | None = None
+        """Told of each document that somebody writes, and of which collection."""
         self.expressions = Expressions(lambda: round((WALL_0 + clock.now) * 1000))
         self._collections: dict[str, Collection] = {}
 

@@ -201,6 +201,12 @@ class Person:
         self.offline_until = max(self.offline_until, self.clock.now + seconds)
         self.drop()
 
+    def come_online(self) -> None:
+        """The device says that there is a network again."""
+        self.offline_until = self.clock.now
+        self.machine.network(self.clock.now, online=True)
+        self._work()
+
     def crash(self) -> None:
         """And start again from what was kept: commands, cursors."""
         if self.link is not None:

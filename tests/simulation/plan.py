@@ -58,6 +58,8 @@ FAULTS: Final = (
     "mongo_away", "mongo_unsure",
     "subscribe",
 )  # fmt: skip
+_MORE: Final = 0.02
+"""How many plans get another scene besides."""
 RARE: Final = ("lose_stream", "go_back", "purge", "revoke", "revoke")
 
 
@@ -77,6 +79,8 @@ def draw_plan(seed: int) -> Plan:
         if chance.random() < 0.1:
             names = [*names[:2], chance.choice(RARE)]
         actions.extend(_fault(chance, name, nodes, people, rooms, length) for name in names)
+    if chance.random() < _MORE:
+        actions.extend(_more(chance, nodes, people, rooms))
     kinds = {action.kind for action in actions}
     return Plan(
         seed=seed,
@@ -185,6 +189,33 @@ def _scene(chance: random.Random, nodes: int, people: int, rooms: int) -> list[A
                 act(draw(0.1, 0.8), "send", who),
             ]
     return []
+
+
+def _more(chance: random.Random, nodes: int, people: int, rooms: int) -> list[Action]:
+    """A scene in which what is told over one way overtakes what is told over another."""
+    draw = chance.uniform
+    who, other = chance.sample(range(people), 2)
+    at = draw(0.4, 2.0)
+
+    def act(after: float, kind: str, who: int = 0, what: int = 0, seconds: float = 0.0) -> Action:
+        return Action(round(at + after, 3), kind, who, what, round(seconds, 3))
+
+    if chance.random() < 0.5:
+        room = chance.randrange(rooms)
+        return [
+            act(0.0, "slow_routes", seconds=4.0),
+            *(act(draw(0.0, 3.0), "burst", other, room + 10 * chance.randint(1, 3)) for _ in range(2)),
+            *(act(draw(0.0, 3.0), chance.choice(("crash_client", "subscribe")), who, room) for _ in range(3)),
+        ]
+    return [
+        act(0.0, "burst", other, 30),
+        act(0.5, "online_at_raise", who, seconds=draw(0.0, 0.025)),
+        *(act(0.6, "kill_node", each, seconds=0.3) for each in range(nodes)),
+        act(2.45, "pause_worker", seconds=1.5),
+        act(2.5, "go_back", what=10 * chance.randint(0, 1)),
+        act(draw(9.0, 12.0), "send", who),
+        act(draw(9.0, 12.0), "send", other),
+    ]
 
 
 def _when(chance: random.Random, length: float) -> float:

@@ -23,6 +23,7 @@ _QUICK: Final = frozenset(
         "lose_acks",
         "short_answers",
         "slow_interest",
+        "slow_routes",
         "drop",
         "crash_client",
         "subscribe",
