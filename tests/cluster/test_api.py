@@ -29,9 +29,11 @@ from chatoperator.objects import Json, Object, Ref, at, decoded, items, mapping,
 from chatoperator.observe import LISTED, Observer, last_status, pod
 from chatoperator.plan.decide import plan
 from chatoperator.plan.naming import AUTOSCALER, DELETION_COST, ENTRY, MANAGER, PAUSED, selector
+from chatoperator.plan.tls import Issue
 from chatoperator.reconcile import Reconciler
 from chatoperator.spec import GROUP, KIND, VERSION, parse
 from tests.cluster.conftest import Figures
+from tests.cluster.harness import tools
 from tests.cluster.harness.cache import HarnessError
 from tests.cluster.harness.world import World, world
 from tests.unit.operator_fields import FIELDS, changed, given, put
@@ -314,6 +316,41 @@ async def test_an_authority_that_is_lost_stays_believed_beside_the_next(kube: Ku
     assert after["tls.crt"] == before["tls.crt"]
     assert len(certificates.read(after["ca.crt"])) == 2
     assert before["ca.crt"] in after["ca.crt"]
+
+
+async def test_cert_manager_is_asked_in_words_that_it_takes_and_pods_wait_for_its_answer(
+    api: World, kube: Kube
+) -> None:
+    folder = tools.module_folder("cert-manager", "github.com/cert-manager/cert-manager") / "deploy" / "crds"
+    api.apply_file(folder / "cert-manager.io_certificates.yaml")
+    api.kubectl("wait", "--for=condition=Established", "crd/certificates.cert-manager.io", "--timeout=60s")
+    name = next(NAMES)
+    api.apply(asked(name, tls={"certificates": "CertManager", "issuer": {"name": "internal"}}))
+    await settle(reconciler(kube), name)
+    deployment = Ref("apps/v1", "Deployment", f"{name}-node")
+    assert deployment not in await children(kube, name)
+    assert "its issuer ready" in api.condition(name, "default", "DatastoresReady")["message"]
+    authority = certificates.successor("", "internal", datetime.now(UTC))
+    for component in ("nats", "mongodb"):
+        wanted = await kube.get(Ref("cert-manager.io/v1", "Certificate", f"{name}-{component}-tls"), "default")
+        hosts = [str(host) for host in items(wanted, "spec", "dnsNames")]
+        order = Issue({}, component, tuple(hosts), combined=component == "mongodb")
+        data = certificates.member(order, {}, authority, datetime.now(UTC))
+        api.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": text(wanted, "spec", "secretName"), "namespace": "default"},
+                "stringData": dict(data),
+            }
+        )
+    await settle(reconciler(kube), name)
+    assert deployment in await children(kube, name)
+    again = reconciler(kube)
+    await again.visit(("default", name))
+    assert again.writes == 0
+    api.kubectl("delete", "chatcluster", name)
+    api.kubectl("delete", "secret", f"{name}-nats-tls", f"{name}-mongodb-tls")
 
 
 async def _data(kube: Kube, where: Ref) -> Mapping[str, str]:
