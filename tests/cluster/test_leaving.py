@@ -84,7 +84,8 @@ async def test_a_cluster_goes_with_the_operator_away(place: World) -> None:
     await asyncio.to_thread(begin, place, "two")
     scale = ("-n", OPERATOR_NAMESPACE, "scale", "deploy/chat-operator")
     place.kubectl(*scale, "--replicas=0")
-    place.kubectl("-n", OPERATOR_NAMESPACE, "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=chat-operator")
+    gone = ("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=chat-operator", "--timeout=60s")
+    place.kubectl("-n", OPERATOR_NAMESPACE, *gone)
     try:
         await asyncio.to_thread(delete, place, "two")
     finally:
