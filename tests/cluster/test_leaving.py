@@ -1,11 +1,14 @@
 """What is left when ChatClusters, the operator and its rights go: on a real Kubernetes, with the real Helm."""
 
 import asyncio
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.cluster.harness.cache import HarnessError
+from tests.cluster.harness.cache import ROOT, HarnessError
 from tests.cluster.harness.issuer import Issuer
 from tests.cluster.harness.kubernetes import wait_until
 from tests.cluster.harness.resources import chat_cluster, restricted
@@ -64,6 +67,40 @@ async def said(world: World, issuer: Issuer, name: str, room: str = "") -> tuple
 async def test_helm_test_says_that_the_operator_is_well(place: World) -> None:
     told = await asyncio.to_thread(place.helm, "test", "chat", "-n", OPERATOR_NAMESPACE, "--timeout", "90s")
     assert "Succeeded" in told
+
+
+def older_chart(folder: Path) -> Path:
+    """The chart as it was before ChatClusters had ``tls``."""
+    chart = folder / "chart"
+    shutil.copytree(ROOT / "chart", chart)
+    about = yaml.safe_load((chart / "Chart.yaml").read_text("utf-8"))
+    (chart / "Chart.yaml").write_text(yaml.safe_dump({**about, "version": "0.0.1"}), "utf-8")
+    definition = yaml.safe_load((chart / "files" / "crd.yaml").read_text("utf-8"))
+    spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    del spec["properties"]["tls"]
+    rules = spec["x-kubernetes-validations"]
+    spec["x-kubernetes-validations"] = [rule for rule in rules if "self.tls" not in rule["rule"]]
+    (chart / "files" / "crd.yaml").write_text(yaml.safe_dump(definition), "utf-8")
+    return chart
+
+
+async def test_an_upgrade_of_the_chart_brings_the_new_definition_and_rolls_nobody(place: World, tmp_path: Path) -> None:
+    await asyncio.to_thread(place.install_chart, chart=older_chart(tmp_path))
+    await asyncio.to_thread(begin, place, "zero")
+    before = left(place, "zero", "pods")
+    assert _asked(place, "zero", "tls") is None
+    await asyncio.to_thread(place.install_chart)
+    assert _asked(place, "zero", "tls") == {"certificates": "Operator", "mongodbSecret": "", "natsSecret": ""}
+    await asyncio.to_thread(place.wait_condition, "zero", NAMESPACE, "Ready", "True", 60)
+    assert left(place, "zero", "pods") == before
+    await asyncio.to_thread(delete, place, "zero")
+
+
+def _asked(world: World, name: str, part: str) -> object:
+    found = world.get("chatcluster", name, NAMESPACE) or {}
+    spec = found["spec"]
+    assert isinstance(spec, dict)
+    return spec.get(part)
 
 
 async def test_a_cluster_goes_with_the_operator_there_and_one_of_its_name_finds_its_volumes(

@@ -95,13 +95,22 @@ class World:
         helm = tools.built("helm") / "helm"
         return run([helm, *arguments], env={"KUBECONFIG": str(self.kubeconfig)})
 
-    def install_chart(self, *settings: str) -> None:
-        """Install or upgrade the operator by its chart, and wait until it is there."""
+    def install_chart(self, *settings: str, chart: Path | None = None) -> None:
+        """Install or upgrade the operator by its chart (or another), and wait until it is there."""
         release = skaffold.release()
         values = [*release.values(self.image), *settings]
         chosen = [part for value in values for part in ("--set", value)]
         place = ["-n", release.namespace, *(["--create-namespace"] if release.create_namespace else [])]
-        self.helm("upgrade", "--install", release.name, ROOT / release.chart_path, *place, *chosen, "--timeout", "180s")
+        self.helm(
+            "upgrade",
+            "--install",
+            release.name,
+            chart or ROOT / release.chart_path,
+            *place,
+            *chosen,
+            "--timeout",
+            "180s",
+        )
         self.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "status", "deploy/chat-operator", "--timeout=180s")
 
     @contextlib.contextmanager
