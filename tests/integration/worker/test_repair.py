@@ -1,23 +1,13 @@
 """``chatcluster repair`` against real servers: what is missing is found, said, and put right from where it still is."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from chatnode.broker.event_stream import EnvelopePublisher
 from chatnode.history.schema import COMMANDS, MESSAGES, REACTIONS
-from chatnode.local.servers import NatsServer
 from chatnode.protocol.envelope import Envelope
 from chatnode.protocol.frames import Position
 from chatnode.worker.mending import LACKING, run_repair
-from tests.integration.conftest import MongoAddress
-from tests.integration.worker_bench import QUICK, ROOM, STREAM, Bench, bench_on, message, until, working
-
-
-@pytest.fixture
-async def bench(nats_server: NatsServer, mongo: MongoAddress, database: str) -> AsyncIterator[Bench]:
-    async with bench_on(nats_server.url, mongo.uri, database) as made:
-        yield made
+from tests.integration.worker_bench import QUICK, ROOM, STREAM, Bench, message, until, working
 
 
 async def repair(bench: Bench, *, apply: bool = False) -> tuple[int, str]:

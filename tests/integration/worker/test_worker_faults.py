@@ -9,11 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from chatnode.local.servers import Mongod, NatsServer
 from chatnode.protocol.control import MemberPut
-from tests.integration.conftest import MongoAddress
 from tests.integration.worker_bench import ROOM, Bench, bench_on, message, until, working
 
 PROGRAM = """
@@ -72,12 +69,6 @@ async def processes(bench: Bench, directory: Path, count: int) -> AsyncIterator[
     finally:
         for process in started:
             await process.kill()
-
-
-@pytest.fixture
-async def bench(nats_server: NatsServer, mongo: MongoAddress, database: str) -> AsyncIterator[Bench]:
-    async with bench_on(nats_server.url, mongo.uri, database) as opened:
-        yield opened
 
 
 async def test_a_worker_ends_cleanly_on_sigterm(bench: Bench, tmp_path: Path) -> None:
