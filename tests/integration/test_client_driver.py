@@ -2,72 +2,19 @@
 
 import asyncio
 import itertools
-import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect as websocket_connect
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed, ConnectionClosedError
-from websockets.http11 import Request, Response
+from websockets.exceptions import ConnectionClosedError
 
 from chatclient import Client, Ended, Malformed, Refused, Timing, Unanswered
 from chatnode.local.children import free_port
 from chatnode.protocol.events import MessageEvent, SubscribedEvent, TypingEvent, UnsubscribedEvent
-from chatnode.protocol.frames import Position, Send
-from tests.unit.model_node import ModelNode
-
-
-class Site:
-    """A model node behind a real WebSocket server."""
-
-    def __init__(self) -> None:
-        self.node = ModelNode()
-        self.sockets: list[ServerConnection] = []
-        self.tokens: list[str] = []
-        self.deaf = False
-        """Reads and says nothing."""
-        self.answer: Callable[[dict[str, object]], dict[str, object] | None] = lambda frame: None
-        """What to say instead of what the node would."""
-        self.refuse: HTTPStatus | None = None
-        self.url = ""
-        self._pushes = itertools.count()
-
-    async def serve(self, socket: ServerConnection) -> None:
-        session = self.node.connected("ana")
-        self.sockets.append(socket)
-        try:
-            async for data in socket:
-                frame = json.loads(data)
-                if frame["type"] == "connect":
-                    self.tokens.append(frame["token"])
-                instead = self.answer(frame)
-                if instead is not None:
-                    await socket.send(json.dumps(instead))
-                elif not self.deaf:
-                    session.incoming.append(str(data).encode())
-                    self.node.step(session)
-                    await self.flush()
-        except ConnectionClosed:
-            pass
-        finally:
-            self.node.cut(session)
-            self.sockets.remove(socket)
-
-    async def flush(self) -> None:
-        """Deliver what the node has said to anybody."""
-        for socket, session in zip(self.sockets, self.node.sessions, strict=True):
-            while session.out:
-                await socket.send(session.out.popleft(), text=True)
-
-    async def bob_says(self, text: str) -> None:
-        self.node.append("bob", Send(id=f"b{next(self._pushes)}", room="r", text=text))
-        await self.flush()
-
-    def check(self, _socket: ServerConnection, _request: Request) -> Response | None:
-        return _socket.respond(self.refuse, "no\n") if self.refuse else None
+from chatnode.protocol.frames import Position
+from tests.integration.model_site import Site, serving
 
 
 @pytest.fixture
@@ -75,28 +22,6 @@ async def site() -> AsyncIterator[Site]:
     made = Site()
     async with serving(made):
         yield made
-
-
-def serving(made: Site, port: int = 0) -> "_Serving":
-    return _Serving(made, port)
-
-
-class _Serving:
-    def __init__(self, made: Site, port: int) -> None:
-        self._site = made
-        self._port = port
-
-    async def __aenter__(self) -> Server:
-        self._server = await serve(
-            self._site.serve, "127.0.0.1", self._port, subprotocols=["chat.v1"], process_request=self._site.check
-        )
-        port = next(iter(self._server.sockets)).getsockname()[1]
-        self._site.url = f"ws://127.0.0.1:{port}/v1/ws"
-        return self._server
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close(close_connections=True)
-        await self._server.wait_closed()
 
 
 def client(site: Site, **options: object) -> Client:
