@@ -1,16 +1,12 @@
 """The oracle passes every run that keeps the promises, and says no to each way of breaking one."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from chatnode.protocol.events import DeleteEvent, EditEvent, MessageEvent, ReactionEvent, StoredEvent
-from chatnode.protocol.fold import Timeline
-from chatnode.protocol.frames import Delete, Edit, Message, Position, React, Send, StoredCommand
+from chatnode.protocol.events import EditEvent, MessageEvent, ReactionEvent
+from chatnode.protocol.frames import Delete, Edit, Message, Position, React, Send
 from tests.oracle import (
     Acked,
     Delivered,
@@ -21,183 +17,10 @@ from tests.oracle import (
     Rule,
     Settled,
     Subscribed,
-    Unknown,
-    decode_records,
-    encode_record,
     judge,
 )
-from tests.oracle.effects import event_of, place
-from tests.oracle.log import merge
-
-ROOM = "r"
-CLIENTS = {"ana-1": "ana", "ana-2": "ana", "bob-1": "bob"}
-
-
-@dataclass
-class Run:
-    """A cluster that keeps its promises, as a value: what it stored, and the log of what its clients saw."""
-
-    stored: list[StoredEvent] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    delivered: dict[str, int] = field(default_factory=dict)
-    """Client → how many of the stored events it has, or were in its page."""
-    epoch: int = 1
-    commands: int = 0
-
-    def now(self) -> float:
-        return float(len(self.records))
-
-    def page(self, limit: int = 1_000) -> tuple[Message, ...]:
-        timeline = Timeline()
-        for event in self.stored:
-            timeline.apply(event)
-        return timeline.messages()[-limit:]
-
-    def head(self) -> Position:
-        return place(self.stored[-1]) if self.stored else Position(1, 0)
-
-    def invoke(self, client: str, make: Callable[[str], StoredCommand]) -> StoredCommand:
-        self.commands += 1
-        command = make(f"c{self.commands}")
-        self.records.append(Invoked(at=self.now(), client=client, user=CLIENTS[client], command=command))
-        return command
-
-    def begin(self, client: str, text: str) -> StoredCommand:
-        return self.invoke(client, lambda new: Send(id=new, room=ROOM, text=text))
-
-    def store(self, client: str, command: StoredCommand) -> Position:
-        seq = self.stored[-1].seq if self.stored else 0
-        event = event_of(command, CLIENTS[client], Position(self.epoch, seq + 2), ts=1_000 + seq, prev=seq)
-        self.stored.append(event)
-        return place(event)
-
-    def ack(self, client: str, command: StoredCommand, at: Position) -> None:
-        self.records.append(
-            Acked(at=self.now(), client=client, user=CLIENTS[client], command=command.id, room=ROOM, position=at)
-        )
-
-    def refuse(self, client: str, command: StoredCommand) -> None:
-        record = Refused(at=self.now(), client=client, user=CLIENTS[client], command=command.id, code="forbidden")
-        self.records.append(record)
-
-    def give_up(self, client: str, command: StoredCommand) -> None:
-        self.records.append(Unknown(at=self.now(), client=client, user=CLIENTS[client], command=command.id))
-
-    def send(self, client: str, text: str = "hello") -> Position:
-        command = self.begin(client, text)
-        at = self.store(client, command)
-        self.ack(client, command, at)
-        return at
-
-    def subscribe(self, client: str, limit: int = 1_000, *, asked: bool = True) -> None:
-        asked_at = self.now() + 0.5 if asked else None
-        self.records.append(
-            Subscribed(
-                at=self.now() + 0.6,
-                client=client,
-                room=ROOM,
-                recovered=False,
-                since=self.head(),
-                messages=self.page(limit),
-                asked_at=asked_at,
-            )
-        )
-        self.delivered[client] = len(self.stored)
-
-    def resume(self, client: str) -> None:
-        had = self.delivered[client]
-        since = place(self.stored[had - 1]) if had else Position(1, 0)
-        self.records.append(Subscribed(at=self.now(), client=client, room=ROOM, recovered=True, since=since))
-
-    def deliver(self, client: str) -> None:
-        if client in self.delivered and self.delivered[client] < len(self.stored):
-            event = self.stored[self.delivered[client]]
-            self.records.append(Delivered(at=self.now(), client=client, event=event))
-            self.delivered[client] += 1
-
-    def read(self, client: str, limit: int = 1_000) -> None:
-        self.records.append(
-            HistoryRead(
-                at=self.now() + 0.6,
-                client=client,
-                room=ROOM,
-                messages=self.page(limit),
-                newest=True,
-                oldest=False,
-                asked_at=self.now() + 0.5,
-            )
-        )
-
-    def settle(self) -> None:
-        for client in self.delivered:
-            while self.delivered[client] < len(self.stored):
-                self.deliver(client)
-            self.records.append(Settled(at=self.now(), client=client, room=ROOM, upto=self.head()))
-
-    def judged(self) -> frozenset[Rule]:
-        return judge(self.records, {ROOM: self.page()}).rules
-
-
-@st.composite
-def runs(draw: st.DrawFn) -> Run:
-    run = Run()
-    clients = st.sampled_from(sorted(CLIENTS))
-    for _ in range(draw(st.integers(0, 40))):
-        client = draw(clients)
-        match draw(
-            st.sampled_from(["command", "command", "deliver", "deliver", "subscribe", "resume", "read", "epoch"])
-        ):
-            case "command":
-                command = run.invoke(client, draw(commands(run)))
-                match draw(st.sampled_from(["acked", "acked", "acked", "refused", "lost", "kept"])):
-                    case "acked":
-                        run.ack(client, command, run.store(client, command))
-                    case "refused":
-                        run.refuse(client, command)
-                    case "lost":
-                        run.give_up(client, command)
-                    case _:
-                        run.store(client, command)
-                        run.give_up(client, command)
-            case "deliver":
-                run.deliver(client)
-            case "subscribe":
-                run.subscribe(client, draw(st.sampled_from([2, 1_000])), asked=draw(st.booleans()))
-            case "resume" if client in run.delivered:
-                run.resume(client)
-            case "read":
-                run.read(client, draw(st.sampled_from([2, 1_000])))
-            case "epoch":
-                run.epoch += draw(st.integers(0, 1))
-            case _:
-                pass
-    run.settle()
-    return run
-
-
-def commands(run: Run) -> st.SearchStrategy[Callable[[str], StoredCommand]]:
-    targets = [place(event) for event in run.stored if isinstance(event, MessageEvent)] or [Position(1, 999)]
-    target = st.sampled_from(targets)
-    return st.one_of(
-        st.builds(lambda text: lambda new: Send(id=new, room=ROOM, text=text), st.sampled_from(["a", "b"])),
-        st.builds(lambda at: lambda new: Send(id=new, room=ROOM, text="re", reply_to=at, mentions=("bob",)), target),
-        st.builds(lambda at: lambda new: Edit(id=new, room=ROOM, target=at, text=f"edit {new}"), target),
-        st.builds(lambda at: lambda new: Delete(id=new, room=ROOM, target=at), target),
-        st.builds(
-            lambda at, on: lambda new: React(id=new, room=ROOM, target=at, emoji="+1", on=on), target, st.booleans()
-        ),
-    )
-
-
-@given(runs())
-def test_a_run_that_keeps_the_promises_passes(run: Run) -> None:
-    assert str(judge(run.records, {ROOM: run.page()})).startswith("all promises kept")
-
-
-@given(runs())
-def test_a_log_survives_a_file(run: Run) -> None:
-    assert list(decode_records(encode_record(record) for record in run.records)) == run.records
-    assert merge(run.records, []) == sorted(run.records, key=lambda record: record.at)
+from tests.oracle.effects import place
+from tests.unit.oracle_run import ROOM, Run
 
 
 def a_good_run() -> Run:
@@ -512,33 +335,3 @@ def test_an_event_of_a_room_that_was_not_subscribed_is_a_phantom() -> None:
     run = a_good_run()
     run.records.insert(0, Delivered(at=0.0, client="bob-1", event=run.stored[0]))
     assert Rule.PHANTOM in run.judged()
-
-
-@given(runs(), st.data())
-@settings(max_examples=200)
-def test_a_fault_anywhere_in_any_run_is_found(run: Run, data: st.DataObject) -> None:
-    """Leave one acked message out of the history, or one delivery out of what a settled client got."""
-    acked = {record.command for record in run.records if isinstance(record, Acked)}
-    kept = [message for message in run.page() if message.id in acked]
-    firsts = {r.event.id: i for i, r in enumerate(run.records) if isinstance(r, Delivered) and counts(run, i)}
-    if kept and data.draw(st.booleans()):
-        lost = data.draw(st.sampled_from(kept))
-        history = [message for message in run.page() if message != lost]
-        assert Rule.LOST in judge(run.records, {ROOM: history}).rules
-    elif firsts:
-        gone = data.draw(st.sampled_from(sorted(firsts.values())))
-        records = [record for index, record in enumerate(run.records) if index != gone]
-        assert Rule.GAP in judge(records, {ROOM: run.page()}).rules
-
-
-def counts(run: Run, index: int) -> bool:
-    """Whether somebody else, an ack or the history knows of this event, so that leaving it out here is a gap."""
-    record = run.records[index]
-    assert isinstance(record, Delivered)
-    begins_anew = any(
-        isinstance(later, Subscribed) and later.client == record.client and not later.recovered
-        for later in run.records[index:]
-    )
-    kept = isinstance(record.event, MessageEvent)
-    acked = any(isinstance(other, Acked) and other.command == record.event.id for other in run.records)
-    return not begins_anew and (kept or acked) and not isinstance(record.event, DeleteEvent)
