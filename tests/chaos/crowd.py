@@ -14,7 +14,7 @@ from chatnode.protocol.frames import Message, Send
 from tests.chaos import orders
 from tests.chaos.journal import Journal, read_journal
 from tests.chaos.orders import Crowd, Finding, Hush, Hushed, Judge, Judged, Left, Ready, Talk, Talking
-from tests.chaos.resumed import Span, resume_s
+from tests.chaos.resumed import Span, first_acks_s, waited_s
 from tests.chaos.talkers import TIMING, Talker
 from tests.oracle import Acked, HistoryRead, Invoked, Record, Witness, judge
 
@@ -139,7 +139,8 @@ async def _judge(
                 found=found,
                 findings=tuple(Finding(str(each.rule), each.room, each.what) for each in verdict.problems[:_SHOWN]),
                 differences=tuple(differences.get(room.name, ())),
-                resume_s=resume_s(records, room.name, order.deaths, offline),
+                resumed=first_acks_s(records, room.name, order.deaths),
+                waited_s=waited_s(records, room.name, order.deaths, offline),
             )
         )
 

@@ -60,6 +60,7 @@ class Row(Struct, frozen=True, kw_only=True):
     resume_s: float | None
     converge_s: float | None
     ok: bool
+    waited_s: float | None = None
 
 
 class Total(Struct, frozen=True, kw_only=True):
@@ -71,6 +72,7 @@ class Total(Struct, frozen=True, kw_only=True):
     broken: int
     """Broken promises of any kind, and clients that did not converge."""
     resume_s: float
+    waited_s: float
     converge_s: float
     red: int
     """Runs that were not as they have to be."""
@@ -91,6 +93,7 @@ def total(rows: Sequence[Row]) -> Total:
         delivered=sum(each.delivered for each in rows),
         broken=sum(sum(each.problems.values()) + each.not_converged for each in rows),
         resume_s=max((each.resume_s or 0.0 for each in rows), default=0.0),
+        waited_s=max((each.waited_s or 0.0 for each in rows), default=0.0),
         converge_s=max((each.converge_s or 0.0 for each in rows), default=0.0),
         red=sum(not each.ok for each in rows),
     )
@@ -156,18 +159,18 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 _PATH_HEAD: Final = (
     *("data path", "runs", "faults", "acked", "messages of them", "delivered", "broken promises", "red runs"),
-    *("resume, worst", "converge, worst"),
+    *("resume, worst", "waited, worst", "converge, worst"),
 )
 _RUN_HEAD: Final = (
     *("date", "seed", "seconds", "faults", "acked", "lost", "duplicated", "phantom", "reordered", "gaps", "other"),
-    *("resume", "converge", "commit"),
+    *("resume", "waited", "converge", "commit"),
 )
 
 
 def _path_cells(path: str, rows: Sequence[Row]) -> list[str]:
     all_of = total(rows)
     counts = (all_of.runs, all_of.faults, all_of.acked, all_of.messages, all_of.delivered, all_of.broken, all_of.red)
-    seconds = (all_of.resume_s, all_of.converge_s)
+    seconds = (all_of.resume_s, all_of.waited_s, all_of.converge_s)
     return [f"`{path}`", *(f"{count:,}" for count in counts), *(f"{each:.1f} s" for each in seconds)]
 
 
@@ -175,7 +178,7 @@ def _run_cells(each: Row) -> list[str]:
     five = (each.lost, each.duplicated, each.phantom, each.reordered, each.gaps)
     other = sum(each.problems.values()) - sum(five) + each.not_converged
     counts = (each.faults, each.acked, *five, other)
-    seconds = (each.resume_s, each.converge_s)
+    seconds = (each.resume_s, each.waited_s, each.converge_s)
     return [
         *(each.date, str(each.seed), f"{each.seconds:.0f}"),
         *(f"{count:,}" for count in counts),

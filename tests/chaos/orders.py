@@ -95,7 +95,9 @@ class Judged(Struct, frozen=True, tag="judged", kw_only=True):
     """The first of each."""
     differences: tuple[str, ...]
     """Nodes that tell another history."""
-    resume_s: float | None
+    resumed: dict[int, float]
+    """By the index of a death, see :func:`tests.chaos.resumed.first_acks_s`."""
+    waited_s: float | None
 
 
 class Left(Struct, frozen=True, tag="left"):

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from tests.chaos.breaker import Done
 from tests.chaos.orders import Judged
+from tests.chaos.resumed import resume_s
 from tests.oracle import Rule
 
 RESUME_S = 10.0
@@ -38,7 +39,9 @@ class Outcome(Struct, frozen=True, kw_only=True):
     problems: dict[str, int]
     """By rule, all of them."""
     resume_s: float | None
-    """Longest that people of a room waited after its leader's death, alone, before writes resumed (:mod:`resumed`)."""
+    """Longest from the death of a leader, alone, until a partition of it took writes in again (:mod:`resumed`)."""
+    waited_s: float | None = None
+    """Longest that people of one room waited then, those counted who had to connect anew or had asked before."""
     converge_s: float | None
     """From the end of the last fault until every client had everything; None when that did not come about."""
     acked_per_s: float
@@ -80,7 +83,7 @@ def outcome(
     for room in rooms:
         problems.update(room.found)
     lacking = [*missing, *(words for room in rooms for words in room.differences)]
-    resumes = [room.resume_s for room in rooms if room.resume_s is not None]
+    waits = [room.waited_s for room in rooms if room.waited_s is not None]
     acked = sum(room.acked for room in rooms)
     return Outcome(
         seed=seed,
@@ -101,7 +104,8 @@ def outcome(
         reordered=_sum(problems, Rule.REORDERED, Rule.SENDER_ORDER, Rule.DISAGREEMENT),
         gaps=_sum(problems, Rule.GAP),
         problems=dict(problems),
-        resume_s=max(resumes, default=None),
+        resume_s=resume_s({room.room: room.resumed for room in rooms}),
+        waited_s=max(waits, default=None),
         converge_s=None if missing else round(converge_s, 2),
         acked_per_s=round(acked / took_s, 1),
         not_converged=tuple(lacking),

@@ -1,4 +1,4 @@
-"""How long people waited for writes to go on after a leader's death: pure, from a room's log."""
+"""When writes went on after a leader's death, and how long people waited for theirs: pure, from logs of rooms."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,31 @@ Deaths = Sequence[tuple[float, tuple[int, ...]]]
 _NEVER_S: Final = 9999.0
 
 
-def resume_s(
+def first_acks_s(records: Sequence[Record], room: str, deaths: Deaths) -> dict[int, float]:
+    """Seconds from each death of the room's leader, by its index, until a command is acked that was asked in the room
+    afterwards; no entry where none was asked."""
+    ended = {(each.user, each.command): each.at for each in reversed(records) if isinstance(each, Acked)}
+    asked = [(each.at, (each.user, each.command.id)) for each in records if isinstance(each, Invoked)]
+    first: dict[int, float] = {}
+    for index, (died_at, partitions) in enumerate(deaths):
+        fresh = [author for at, author in asked if at >= died_at] if partition_of(room) in partitions else []
+        if fresh:
+            first[index] = min(ended.get(author, died_at + _NEVER_S) for author in fresh) - died_at
+    return first
+
+
+def resume_s(rooms: Mapping[str, Mapping[int, float]]) -> float | None:
+    """The longest time, over all deaths and all partitions that had their leader there, until the partition took writes
+    in again: what :func:`first_acks_s` tells of its rooms, of which the first counts. None where nobody asked."""
+    first: dict[tuple[int, int], float] = {}
+    for room, acks in rooms.items():
+        for death, seconds in acks.items():
+            key = (death, partition_of(room))
+            first[key] = min(first.get(key, _NEVER_S), seconds)
+    return round(max(first.values()), 2) if first else None
+
+
+def waited_s(
     records: Sequence[Record], room: str, deaths: Deaths, offline: Mapping[str, Sequence[Span]] | None = None
 ) -> float | None:
     """Of all deaths of the room's leader, the longest time in which somebody waited before writes had resumed.
