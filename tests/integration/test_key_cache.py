@@ -112,6 +112,16 @@ async def bench(provider: Provider, *, url: str | None = None, deadline_s: float
         yield Bench(provider, clock, cache, KeyVerifier(cache, ("ES256",), rules))
 
 
+@asynccontextmanager
+async def bench_that_has_read(provider: Provider) -> AsyncIterator[Bench]:
+    """It has used a key; since then the provider is away."""
+    async with AsyncExitStack() as stack:
+        async with provider.serving():
+            at = await stack.enter_async_context(bench(provider))
+            await at.verifier.verify(provider.token("k1"))
+        yield at
+
+
 @pytest.fixture
 async def provider() -> AsyncIterator[Provider]:
     found = Provider()
@@ -203,10 +213,7 @@ async def test_old_keys_are_read_again_in_the_background_and_a_withdrawn_one_end
 async def test_keys_stay_in_use_while_the_provider_is_away() -> None:
     provider = Provider()
     provider.add("k1")
-    async with AsyncExitStack() as stack:
-        async with provider.serving():
-            at = await stack.enter_async_context(bench(provider))
-            await at.verifier.verify(provider.token("k1"))
+    async with bench_that_has_read(provider) as at:
         at.clock.now += 301
         for _ in range(3):
             assert (await at.verifier.verify(provider.token("k1"))).user == "amina"
@@ -225,10 +232,7 @@ async def test_keys_stay_in_use_while_the_provider_is_away() -> None:
 async def test_keys_that_have_not_been_read_for_a_day_are_good_for_nobody() -> None:
     provider = Provider()
     provider.add("k1")
-    async with AsyncExitStack() as stack:
-        async with provider.serving():
-            at = await stack.enter_async_context(bench(provider))
-            await at.verifier.verify(provider.token("k1"))
+    async with bench_that_has_read(provider) as at:
         at.clock.now += 86_401
         with pytest.raises(ProtocolError) as refusal:
             await at.verifier.verify(provider.token("k1"))
