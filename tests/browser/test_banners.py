@@ -3,6 +3,7 @@
 import pytest
 from playwright.async_api import expect
 
+from chatnode.local.cluster import LocalCluster
 from tests.browser.cable import CHAT, Cable, Way
 from tests.browser.centre import Centre
 from tests.browser.people import Crowd, Person
@@ -58,3 +59,23 @@ async def test_a_delayed_node_is_told_in_the_person_s_language(crowd: Crowd, cen
     await shows(person, "delayed", "Messages are delayed.", "banner-delayed")
     socket.say(DELAYED % "false")
     await expect(person.banner).to_have_count(0)
+
+
+async def test_without_mongodb_a_conversation_says_that_older_messages_are_missing_until_they_are_there(
+    crowd: Crowd, centre: Centre, cluster: LocalCluster
+) -> None:
+    room, other = await centre.course("claire", "amina"), await centre.course("amina")
+    await centre.say(room, "claire", [f"Étape {number}" for number in range(1, 31)])
+    claire = await crowd.join_on("node-1", "claire", room)
+    amina = await crowd.join_on("node-1", "amina", other)
+    cluster.servers["mongod"].pause()
+    try:
+        await amina.room(room).click()
+        await expect(amina.banner).to_have_attribute("data-banner", "partial", timeout=20_000)
+        await shows(amina, "partial", "Des messages anciens manquent pour l’instant.", "banner-partial")
+        await amina.sees("Étape 30")
+        await claire.say("Je continue à écrire")
+        await amina.sees("Je continue à écrire")
+    finally:
+        cluster.servers["mongod"].resume()
+    await expect(amina.banner).to_have_count(0, timeout=20_000)
