@@ -1,11 +1,14 @@
 """Reading single messages and ranges from streams without a consumer (ADR-31).
 
 Reads through the leader (:meth:`DirectReader.last`, :meth:`at`, :meth:`state`) are current. Ranges are answered by any
-replica and may lag: whoever needs everything up to a sequence asks again until it is there (:meth:`upto`).
+replica and may lag: whoever needs everything up to a sequence asks again until it is there (:meth:`upto`). A replica
+whose disk was damaged leaves out what it has lost, and does not say so: whoever cannot do without asks the leader what
+lies between (:meth:`whole`).
 """
 
 import asyncio
 import itertools
+import logging
 from datetime import datetime
 from email.parser import BytesHeaderParser
 from typing import Final
@@ -24,6 +27,10 @@ _DEADLINE_S: Final = 5.0
 _ATTEMPT_S: Final = 1.5
 _PAUSE_S: Final = 0.1
 _PAGE: Final = 256
+_AT_ONCE: Final = 32
+"""Questions to the leader about one range at the same time."""
+
+log = logging.getLogger(__name__)
 
 
 class _RawMessage(Struct):
@@ -198,6 +205,40 @@ class DirectReader:
                 raise Unavailable(f"{subject} up to {end}: replicas lag behind at {position}")
             await asyncio.sleep(0.05)
         raise AssertionError("unreachable")
+
+    async def whole(self, stream: str, subject: str, seq: int, end: int, limit: int) -> list[Stored] | None:
+        """:meth:`upto`, where the leader holds nothing more between any two of them: one question for each pair."""
+        found = await self.upto(stream, subject, seq, end, limit)
+        if found is None:
+            return None
+        edges = [seq, *(message.seq for message in found)]
+        if edges[-1] < end:
+            edges.append(end + 1)
+        asking = asyncio.Semaphore(_AT_ONCE)
+        spans = [span for span in itertools.pairwise(edges) if span[1] - span[0] > 1]
+        lost = await asyncio.gather(*(self._between(stream, subject, *span, asking) for span in spans))
+        missed = [message for messages in lost for message in messages]
+        if not missed:
+            return found
+        log.warning(
+            "%s: a replica lacks %d messages of %s between %d and %d that the leader holds: was its disk damaged?",
+            *(stream, len(missed), subject, seq, end),
+        )
+        together = sorted((*found, *missed), key=lambda message: message.seq)
+        return together if len(together) <= limit else None
+
+    async def _between(self, stream: str, subject: str, low: int, high: int, asking: asyncio.Semaphore) -> list[Stored]:
+        """What the leader holds of a subject between two sequences, both left out."""
+        found: list[Stored] = []
+        async with asking:
+            while low + 1 < high:
+                query: dict[str, str | int] = {"seq": low + 1, "next_by_subj": subject}
+                message = await self._get(stream, query, f"next of {subject} after {low}")
+                if message is None or message.seq >= high:
+                    break
+                found.append(message)
+                low = message.seq
+        return found
 
     async def newest(self, stream: str, subject: str, end: int, limit: int) -> tuple[int, list[Stored]]:
         """The last messages of a subject up to ``end``, at most ``limit``, and the sequence after which they are all;

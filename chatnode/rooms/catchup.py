@@ -228,7 +228,7 @@ class CatchUp:
         if not known and not await self._still_there(room, cursor):
             return None
         end = room.last
-        stored = await self._log.upto(room.name, cursor.seq, end, limits.RECOVER_MAX)
+        stored = await self._log.whole(room.name, cursor.seq, end, limits.RECOVER_MAX)
         if stored is None:
             return None
         void = await self._late_copies(room, stored)

@@ -43,7 +43,7 @@ class Gaps:
                 goal = room.reached if last is None else last.seq
             if room.held:
                 goal = max(goal, room.held[0].prev)
-            missing = await self._log.upto(room.name, room.reached, goal, GAP_MAX)
+            missing = await self._log.whole(room.name, room.reached, goal, GAP_MAX)
             await self._look_up_late(room, missing or ())
         return missing, goal
 

@@ -179,6 +179,11 @@ class RoomLog(Protocol):
         """All events in ``(seq, end]``, where the leader is known to hold one at ``end``; None: more than ``limit``."""
         ...
 
+    async def whole(self, room: str, seq: int, end: int, limit: int) -> list[Stored] | None:
+        """:meth:`upto`, checked with the leader: a damaged replica leaves out what it has lost. Dearer, by one question
+        for each event."""
+        ...
+
     async def newest(self, room: str, end: int, limit: int) -> tuple[int, list[Stored]]:
         """The last events up to ``end``, at most ``limit`` and, where there are more, at least half as many; with the
         sequence after which that is all that the stream holds of the room."""

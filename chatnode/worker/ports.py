@@ -77,6 +77,11 @@ class EventStream(Protocol):
 
     async def at(self, seq: int) -> Stored | None: ...
 
+    async def rescued(self, missing: range) -> Sequence[Stored]:
+        """What any server holds of these sequences, which the one that feeds this worker has lost, or all; a bounded
+        number, in order."""
+        ...
+
     async def open(self, *, epoch: int, first_seq: int) -> None:
         """Create it where it is missing, from ``first_seq`` on; else bring its configuration and epoch up to date."""
         ...

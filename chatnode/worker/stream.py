@@ -203,11 +203,12 @@ class StreamWorker:
         if not arrivals:
             self._gauges.applied(session.epoch, self.watermark.seq, 0)
             return False
+        batch: list[Stored] = []
         for arrival in arrivals:
             if not self._job.sparse:
-                self._notice_missing(session, range(session.next, arrival.stored.seq))
+                batch += await self._rescue(session, range(session.next, arrival.stored.seq))
             session.next = arrival.stored.seq + 1
-        batch = [arrival.stored for arrival in arrivals]
+            batch.append(arrival.stored)
         if session.drain is not None and session.drain.shift:
             await self._job.apply(session.epoch, _renumbered(batch, session.drain))
             await feed.acknowledge()
@@ -245,21 +246,34 @@ class StreamWorker:
                 if self.watermark.epoch != epoch:
                     await self._begin_at(replace(self.watermark, epoch=epoch))
                 session = _Session(epoch, max(self.watermark.seq + 1, missing.stop))
-                self._notice_missing(session, missing)
+                rescued = await self._rescue(session, missing)
+                if rescued:
+                    await self._job.apply(epoch, rescued)
                 return session
             case Raise():
                 return await self._raise(decision, recorded)
 
-    def _notice_missing(self, session: _Session, missing: range) -> None:
-        """What was purged or deleted before it was applied is missing from history for good: never silently."""
+    async def _rescue(self, session: _Session, missing: range) -> Sequence[Stored]:
+        """What was not given, and some server still holds: one whose disk was damaged goes on without what it has lost.
+        What none holds was purged or deleted before it was applied, and is missing from history: never silently."""
         if not missing:
-            return
-        self._gauges.missing(len(missing))
-        log.error(
-            "%s: history_gap: %d to %d were gone before they were applied",
-            *(self.name, missing.start, missing.stop - 1),
-            extra=about(epoch=session.epoch, seq=missing.start, count=len(missing)),
-        )
+            return ()
+        held = await self._stream.rescued(missing)
+        if held:
+            log.warning(
+                "%s: %d of the %d events from %d on were not fed, and are on another server: was a disk damaged?",
+                *(self.name, len(held), len(missing), missing.start),
+                extra=about(epoch=session.epoch, seq=missing.start, count=len(held)),
+            )
+        lost = len(missing) - len(held)
+        if lost:
+            self._gauges.missing(lost)
+            log.error(
+                "%s: history_gap: %d of %d to %d were gone before they were applied",
+                *(self.name, lost, missing.start, missing.stop - 1),
+                extra=about(epoch=session.epoch, seq=missing.start, count=lost),
+            )
+        return held
 
     async def _raise(self, decision: Raise, recorded: Recorded) -> _Session:
         log.error(

@@ -263,3 +263,13 @@ async def test_whoever_starts_anew_where_they_were_sees_every_event_once_and_in_
                     seen += 1
                 await feed.acknowledge()
     await producing
+
+
+async def test_what_is_held_of_a_range_is_rescued_in_order_and_what_is_gone_is_left_out(
+    client: Client, stream: NatsEventStream
+) -> None:
+    await publish(client, *"012345")
+    await client.jetstream().delete_msg(NAME, 3)
+    held = await stream.rescued(range(2, 6))
+    assert [(message.seq, message.data) for message in held] == [(2, b"1"), (4, b"3"), (5, b"4")]
+    assert await stream.rescued(range(7, 9)) == []

@@ -255,7 +255,10 @@ class Nats:
             answer(msgspec.json.encode(told), None)
             return
         query = _QUERIES.decode(payload)
-        entry = stream.last_of(query.last_by_subj) if query.last_by_subj else stream.at(query.seq)
+        if query.next_by_subj:
+            entry = next(iter(stream.after(query.next_by_subj, query.seq, self.clock.now)), None)
+        else:
+            entry = stream.last_of(query.last_by_subj) if query.last_by_subj else stream.at(query.seq)
         if entry is None:
             answer(_NO_MESSAGE, None)
             return

@@ -259,6 +259,10 @@ class StreamPort:
         await self._reach()
         self._stream.closed = True
 
+    async def rescued(self, missing: range) -> Sequence[Stored]:
+        await self._reach()
+        return ()
+
     async def drop_below(self, seq: int, *, subject: str | None = None) -> int:
         await self._reach()
         return 0 if subject is not None else self._stream.purge_below(seq)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from itertools import chain, repeat
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from chatnode.broker.direct import DirectReader
@@ -54,3 +56,50 @@ async def test_what_was_purged_is_not_waited_for() -> None:
 async def test_a_range_that_nobody_can_complete_is_not_given() -> None:
     with pytest.raises(Unavailable):
         await seqs(Answering(repeat(4)))
+
+
+class Damaged(DirectReader):
+    """A replica answers ranges, without what it has lost; the leader holds everything."""
+
+    def __init__(self, held: set[int], lost: set[int]) -> None:
+        super().__init__(Client())
+        self._held = sorted(held)
+        self._lost = lost
+        self.questions = 0
+
+    async def after(self, stream: str, subject: str, seq: int, limit: int = 256) -> tuple[list[Stored], int]:
+        return [stored(n) for n in self._held if n > seq and n not in self._lost][:limit], 0
+
+    async def state(self, stream: str) -> StreamState:
+        return StreamState(1, self._held[-1], {})
+
+    async def at(self, stream: str, seq: int) -> Stored | None:
+        return stored(seq) if seq in self._held else None
+
+    async def _get(self, stream: str, query: dict[str, str | int], what: str) -> Stored | None:
+        self.questions += 1
+        return next((stored(n) for n in self._held if n >= int(query["seq"])), None)
+
+
+@given(
+    held=st.sets(st.integers(3, 60), min_size=1),
+    lost=st.sets(st.integers(3, 60)),
+    seq=st.integers(0, 20),
+)
+async def test_what_a_damaged_replica_has_lost_is_had_from_the_leader(held: set[int], lost: set[int], seq: int) -> None:
+    end = max(held)
+    reader = Damaged(held, lost - {end})
+    found = await reader.whole("CHAT_0", "chat.0.room.one", seq, end, 100)
+    assert found is not None
+    assert [message.seq for message in found] == sorted(n for n in held if n > seq)
+
+
+async def test_where_events_follow_each_other_at_once_the_leader_is_not_asked() -> None:
+    reader = Damaged({3, 4, 5, 6}, set())
+    assert await reader.whole("CHAT_0", "chat.0.room.one", 2, 6, 100) is not None
+    assert reader.questions == 0
+
+
+async def test_with_what_was_lost_a_range_may_be_more_than_was_asked_for() -> None:
+    reader = Damaged({3, 4, 5, 6}, {4, 5})
+    assert await reader.whole("CHAT_0", "chat.0.room.one", 2, 6, 3) is None

@@ -4,12 +4,13 @@ import pytest
 from msgspec import structs
 from nats.js.errors import NoStreamResponseError
 
+from chatnode.broker.event_stream import NatsEventStream
 from chatnode.broker.streams import chat_stream, control_stream, is_closed
 from chatnode.broker.subjects import CONTROL_STREAM
 from chatnode.protocol.control import EpochRaised, Member, MemberPut, RoomPut, decode_control
 from chatnode.protocol.envelope import Envelope
 from chatnode.protocol.frames import Position
-from chatnode.rooms.ports import Watermark
+from chatnode.rooms.ports import Stored, Watermark
 from tests.integration.conftest import MongoAddress
 from tests.integration.worker_bench import PARTITION, ROOM, STREAM, Bench, bench_on, message, until, working
 
@@ -225,7 +226,27 @@ async def test_events_that_were_purged_before_they_were_applied_are_an_alarm(
     async with working(bench.settings):
         await bench.shows("a", "d")
     alarms = [record.message for record in caplog.records if "history_gap" in record.message]
-    assert alarms == [f"{STREAM}: history_gap: 2 to 3 were gone before they were applied"]
+    assert alarms == [f"{STREAM}: history_gap: 2 of 2 to 3 were gone before they were applied"]
+
+
+async def test_events_that_one_server_has_lost_and_another_holds_are_applied(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(bench.settings):
+        await bench.has_streams()
+        await bench.send("a")
+        await bench.shows("a")
+    await bench.send("b", "c", "d")
+    elsewhere = [stored for seq in (2, 3) if (stored := await bench.reader.at(STREAM, seq)) is not None]
+    await bench.streams.purge_below(STREAM, 4)
+
+    async def rescued(_: NatsEventStream, missing: range) -> list[Stored]:
+        return [stored for stored in elsewhere if stored.seq in missing]
+
+    monkeypatch.setattr(NatsEventStream, "rescued", rescued)
+    async with working(bench.settings):
+        await bench.shows("a", "b", "c", "d")
+    assert [record.message for record in caplog.records if "history_gap" in record.message] == []
 
 
 async def test_a_stream_that_somebody_closed_is_opened_again(bench: Bench) -> None:
