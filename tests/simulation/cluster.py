@@ -284,6 +284,7 @@ class Feed:
         self._stream = stream
         self._next = start
         self._waiting: asyncio.Future[None] | None = None
+        self._came = False
 
     async def __aenter__(self) -> Self:
         await self._port._reach()
@@ -302,6 +303,7 @@ class Feed:
         process.clock.post(self._member.nats.arrival(), process, self._come)
 
     def _come(self) -> None:
+        self._came = True
         if self._waiting is not None:
             wake(self._waiting)
 
@@ -312,14 +314,15 @@ class Feed:
         if not found:
             process = self._member.process
             assert process is not None
+            self._came = False
             waiting = self._waiting = process.create_future()
             over = process.call_later(wait, wake, waiting)
             await waiting
             over.cancel()
             self._waiting = None
-            found = self._found()
-            if not found:
+            if not self._came:
                 return []
+            found = self._found()
         connection = self._member.connection
         if connection is None or not connection.is_connected:
             raise Unavailable(f"{self._stream.name}: NATS is away")

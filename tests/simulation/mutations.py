@@ -183,6 +183,11 @@ def _fallback_unchecked() -> Sequence[Patch]:
     return [(Posting, "payload", payload)]
 
 
+async def _nothing_between(*_args: object) -> list[Any]:
+    """The leader, who is asked what lies between, covers what ranges leave out: it is left out with them."""
+    return []
+
+
 def _believe_the_end() -> Sequence[Patch]:
     async def upto(self: DirectReader, stream: str, subject: str, seq: int, end: int, limit: int) -> Any:
         found: list[Any] = []
@@ -195,7 +200,7 @@ def _believe_the_end() -> Sequence[Patch]:
             position = messages[-1].seq
         return found
 
-    return [(DirectReader, "upto", upto)]
+    return [(DirectReader, "upto", upto), (DirectReader, "_between", _nothing_between)]
 
 
 def _believe_the_answer() -> Sequence[Patch]:
@@ -205,7 +210,7 @@ def _believe_the_answer() -> Sequence[Patch]:
         messages, _ = await self.after(stream, subject, seq, min(256, limit + 1))
         return [message for message in messages if message.seq <= end]
 
-    return [(DirectReader, "upto", upto)]
+    return [(DirectReader, "upto", upto), (DirectReader, "_between", _nothing_between)]
 
 
 def _no_second_check() -> Sequence[Patch]:

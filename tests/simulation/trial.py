@@ -11,7 +11,7 @@ from tests.oracle.verdict import Problem, Rule, Verdict, judge
 from tests.simulation.plan import COMMANDS
 from tests.simulation.world import World
 
-_WORD: Final = re.compile(r"\w+")
+_WORD: Final = re.compile(r"[\w-]+")
 PROMPT_S: Final = 3.5
 """Whoever follows a room gets what is stored within so long: interest is checked again after 1 s, after an election
 at once, both at the hub's next tick; and a fetch takes its moment."""
