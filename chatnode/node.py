@@ -41,6 +41,7 @@ from chatnode.rooms.stored import LookUps
 from chatnode.rooms.tasks import TaskOwner
 from chatnode.session.admission import Admission
 from chatnode.session.core import SessionLimits
+from chatnode.session.stillness import Stillness
 from chatnode.settings import Settings
 from chatnode.telemetry.metrics import NodeMetrics, by_label
 from chatnode.telemetry.traces import Tracing
@@ -97,6 +98,7 @@ class Node:
         self.epochs = Epochs(self.reader, self._epoch_raised)
         log = StreamRoomLog(self.reader)
         live = CoreLiveFeed(client)
+        stillness = Stillness(clock)
         self.hub = Hub(
             log=log,
             live=live,
@@ -107,6 +109,7 @@ class Node:
             monotonic=clock,
             wall_ms=wall_ms,
             settings=HubSettings(linger_s=settings.room_linger_s),
+            beat=stillness.beat,
             report=HubReport(
                 delivered=metrics.deliveries.inc,
                 gap=metrics.gaps_found.labels("live").inc,
@@ -149,6 +152,7 @@ class Node:
             sealer=sealer,
             monotonic=clock,
             wall_ms=wall_ms,
+            stillness=stillness,
             report=PostReport(
                 refused=by_label(metrics.refused),
                 published=by_label(metrics.published),

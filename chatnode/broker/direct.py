@@ -27,8 +27,8 @@ _DEADLINE_S: Final = 5.0
 _ATTEMPT_S: Final = 1.5
 _PAUSE_S: Final = 0.1
 _PAGE: Final = 256
-_AT_ONCE: Final = 32
-"""Questions to the leader about one range at the same time."""
+_AT_ONCE: Final = 64
+"""Questions about what lies between, at the same time."""
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,7 @@ class DirectReader:
         self._tokens = itertools.count()
         self._collectors: dict[str, _Collector] = {}
         self._subscription: Subscription | None = None
+        self._asking = asyncio.Semaphore(_AT_ONCE)
 
     async def start(self) -> None:
         """:class:`Unavailable` where NATS is away."""
@@ -214,9 +215,8 @@ class DirectReader:
         edges = [seq, *(message.seq for message in found)]
         if edges[-1] < end:
             edges.append(end + 1)
-        asking = asyncio.Semaphore(_AT_ONCE)
         spans = [span for span in itertools.pairwise(edges) if span[1] - span[0] > 1]
-        lost = await asyncio.gather(*(self._between(stream, subject, *span, asking) for span in spans))
+        lost = await asyncio.gather(*(self._between(stream, subject, *span) for span in spans))
         missed = [message for messages in lost for message in messages]
         if not missed:
             return found
@@ -227,10 +227,10 @@ class DirectReader:
         together = sorted((*found, *missed), key=lambda message: message.seq)
         return together if len(together) <= limit else None
 
-    async def _between(self, stream: str, subject: str, low: int, high: int, asking: asyncio.Semaphore) -> list[Stored]:
+    async def _between(self, stream: str, subject: str, low: int, high: int) -> list[Stored]:
         """What the leader holds of a subject between two sequences, both left out."""
         found: list[Stored] = []
-        async with asking:
+        async with self._asking:
             while low + 1 < high:
                 query: dict[str, str | int] = {"seq": low + 1, "next_by_subj": subject}
                 message = await self._get(stream, query, f"next of {subject} after {low}")

@@ -70,7 +70,10 @@ class Hub:
         report: HubReport,
         tracing: Tracing,
         cut_off: Callable[[], bool] = lambda: False,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
+        """``beat`` is called every half a second."""
+        self._beat = beat
         self._log = log
         self._live = live
         self._history = history
@@ -333,7 +336,8 @@ class Hub:
             if self._drain_held(room):
                 room.late.clear()
                 room.phase = Phase.LIVE
-                room.verify_at = self._monotonic() + self._settings.verify_s
+                if room.verify_at > 0.0:  # else somebody wants it checked, for something that happened meanwhile
+                    room.verify_at = self._monotonic() + self._settings.verify_s
 
     def _end(self, room: Room, message: str) -> None:
         self._flush(room)
@@ -359,6 +363,7 @@ class Hub:
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
+            self._beat()
             now = self._monotonic()
             for room in tuple(self._rooms.values()):
                 if room.idle_since is not None and now - room.idle_since >= self._settings.linger_s:

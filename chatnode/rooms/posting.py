@@ -32,10 +32,14 @@ from chatnode.rooms.rights import Rights
 from chatnode.rooms.stored import LookUps, Sought
 from chatnode.rooms.tasks import TaskOwner
 from chatnode.session.lanes import Lanes
+from chatnode.session.stillness import Stillness
 from chatnode.telemetry.traces import Step, Trace, Tracing
 
 _ATTEMPTS: Final = 5
 _QUEUE_MAX: Final = 256
+FIRST_S: Final = 60.0
+"""Longest between the beginning of a first attempt and its last publish: half the duplicate window, beyond which the
+server would store it again. Reached only by a process that stood still."""
 
 
 class Author(Protocol):
@@ -121,6 +125,8 @@ class Posting:
         return self._trace.traceparent
 
     def payload(self) -> bytes | ProtocolError:
+        if self._sought is None and self._poster.monotonic() - self._began > FIRST_S:
+            return refusals.too_late()
         error = self._poster.check(self._author, self._command, self._target)
         if error is not None:
             return error
@@ -154,6 +160,7 @@ class Poster:
         sealer: Sealer,
         monotonic: Callable[[], float],
         wall_ms: Callable[[], int],
+        stillness: Stillness,
         report: "PostReport | None" = None,
         tracing: Tracing | None = None,
     ) -> None:
@@ -166,6 +173,7 @@ class Poster:
         self._tracing = tracing or Tracing(None)
         self._tasks = TaskOwner()
         self.wall_ms = wall_ms
+        self._stillness = stillness
 
     async def stop(self) -> None:
         await self._tasks.stop()
@@ -191,7 +199,11 @@ class Poster:
 
     def _direct(self, command: StoredCommand) -> bool:
         """Whether nothing has to be looked up for it."""
-        return isinstance(command, Send) and not command.again and self._rights.held(command.room) is not None
+        return isinstance(command, Send) and not self._again(command) and self._rights.held(command.room) is not None
+
+    def _again(self, command: StoredCommand) -> bool:
+        """Whether it may be stored already: its sender says so, or may have sent it elsewhere while it waited here."""
+        return command.again or self._stillness.lately()
 
     def check(self, author: Author, command: StoredCommand, target: refusals.Target | None) -> ProtocolError | None:
         """The rule, as it stands at this very moment."""
@@ -284,12 +296,12 @@ class Poster:
         rights = await self._rights.load(command.room)
         if rights is None or rights.role_of(author.user) is None:
             # What was stored while there was a right is stored: its sender is told so, and nothing else.
-            if command.again and self._answered(author, command, await self._seek(author, command, queue)):
+            if self._again(command) and self._answered(author, command, await self._seek(author, command, queue)):
                 return
             raise refusals.refusal(ErrorCode.NOT_FOUND)
         target = None if isinstance(command, Send) else await self.look_ups.target(command.room, command.target)
         for _ in range(_ATTEMPTS):
-            sought = await self._seek(author, command, queue) if command.again else None
+            sought = await self._seek(author, command, queue) if self._again(command) else None
             if sought is not None and self._answered(author, command, sought):
                 return
             outcome, ts = await self._attempt(author, command, target, sought)
@@ -307,7 +319,7 @@ class Poster:
     async def _seek(self, author: Author, command: StoredCommand, queue: RoomQueue) -> Sought:
         """What is known of this command; where nothing is, it is looked up with all that wait behind it."""
         if queue.sought is None or not queue.sought.covers(command.id, self.look_ups.epoch(command.room)):
-            waiting = [command.id, *(later.id for later in queue.commands if later.again)]
+            waiting = [command.id, *(later.id for later in queue.commands if self._again(later))]
             queue.sought = await self.look_ups.seek(command.room, author.user, waiting)
         return queue.sought
 

@@ -65,6 +65,10 @@ def out_of_order() -> ProtocolError:
     )
 
 
+def too_late() -> ProtocolError:
+    return ProtocolError(ErrorCode.UNAVAILABLE, "this node could not store it in time; send it again", retry_after=0.1)
+
+
 def busy() -> ProtocolError:
     return ProtocolError(ErrorCode.UNAVAILABLE, "this room is too busy right now; try again", retry_after=0.5)
 

@@ -18,6 +18,8 @@ import chatnode.broker.room_log
 import chatnode.node
 import chatnode.protocol.ids
 import chatnode.rooms.copies
+import chatnode.rooms.posting
+import chatnode.session.stillness
 import chatnode.worker.stream
 from chatnode.broker.subjects import stream_name
 from chatnode.rooms.tasks import TaskOwner
@@ -100,6 +102,8 @@ def _in_virtual_time(world: World) -> Iterator[None]:
         (chatnode.node, "secrets", Secrets()),
         (chatnode.worker.stream, "random", random.Random(world.plan.seed)),
         (chatnode.rooms.copies, "LATE_MS", round(world.plan.window * 500)),
+        (chatnode.rooms.posting, "FIRST_S", 0.9 * world.plan.window),
+        (chatnode.session.stillness, "STOOD_S", world.plan.window / 12),
         (chatnode.protocol.ids, "hashlib", Hashes),
         (TaskOwner, "_done", done),
         (pymongo, "timeout", lambda _seconds: _NO_DEADLINE),
