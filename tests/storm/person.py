@@ -163,6 +163,8 @@ class Person(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
+        if self._transport is None:
+            return
         self.joined = False
         self._transport = None
         if self._timer is not None:
@@ -199,7 +201,9 @@ class Person(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         self._again(told, elsewhere=elsewhere)
-        self._transport.abort()
+        self.joined = False
+        transport, self._transport = self._transport, None
+        transport.abort()
 
     def _upgraded(self) -> bool:
         end = self._buffer.find(b"\r\n\r\n")

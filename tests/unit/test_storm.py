@@ -95,11 +95,14 @@ async def test_who_comes_back_presents_the_cursor_of_the_last_message(met: tuple
 async def test_who_is_refused_for_now_waits_as_long_as_it_is_told() -> None:
     tally = Tally()
     person = Person("r", "t", [Place("127.0.0.1", 1)], 0, "127.0.0.1", tally, lambda: 0.0)
-    person.connection_made(Line())  # type: ignore[arg-type]
+    line = Line()
+    person.connection_made(line)  # type: ignore[arg-type]
     loop = asyncio.get_running_loop()
     before = loop.time()
     person.data_received(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\n\r\n")
     assert tally.refused == 1
+    assert line.aborted
+    person.connection_lost(None)
     assert person.wakes_at is not None
     assert 6.9 <= person.wakes_at - before <= 7.2
     await person.stop()
