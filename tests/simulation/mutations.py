@@ -30,9 +30,10 @@ from chatnode.rooms.hub import Hub
 from chatnode.rooms.ports import Accepted, NotStored, Unknown, Watermark
 from chatnode.rooms.posting import Poster, Posting
 from chatnode.rooms.refusals import refusal
-from chatnode.rooms.room import Room
+from chatnode.rooms.room import Phase, Room
 from chatnode.rooms.stored import LookUps, Sought
 from chatnode.session.lanes import Lanes
+from chatnode.session.stillness import Stillness
 from chatnode.transports.desk import Desk
 from chatnode.worker.stream import StreamWorker
 from tests.simulation.virtual_time import Stuck
@@ -211,6 +212,33 @@ def _believe_the_answer() -> Sequence[Patch]:
         return [message for message in messages if message.seq <= end]
 
     return [(DirectReader, "upto", upto), (DirectReader, "_between", _nothing_between)]
+
+
+def _no_care_after_a_stop() -> Sequence[Patch]:
+    return [(Stillness, "lately", lambda self: False)]
+
+
+def _publishing_late() -> Sequence[Patch]:
+    """As it was: what began as a first attempt stays one, however long it takes."""
+
+    def payload(self: Posting) -> Any:
+        self._began = self._poster.monotonic()
+        return original(self)
+
+    original = Posting.payload
+    return [(Posting, "payload", payload)]
+
+
+def _put_off_checks() -> Sequence[Patch]:
+    """As it was: who was asked to check a room while it fills does so when the next regular check is due."""
+    original = Hub._fill
+
+    async def fill(self: Hub, room: Room, end: int | None) -> None:
+        await original(self, room, end)
+        if room.phase is Phase.LIVE:
+            room.verify_at = self._monotonic() + self._settings.verify_s
+
+    return [(Hub, "_fill", fill)]
 
 
 def _no_second_check() -> Sequence[Patch]:
@@ -437,6 +465,9 @@ MUTATIONS: Final = (
     Mutation("no-look-up", "§2.2 a resend is looked up in commands and the tail", _no_look_up),
     Mutation("no-tail-in-look-up", "§2.2 the look-up covers the stream beyond the watermark", _only_database),
     Mutation("no-expected-sequence", "§2.2 a resend carries Expected-Last-Subject-Sequence", _no_expected_sequence),
+    Mutation("no-care-after-a-stop", "§2.2 what a node reads that stood still is looked up", _no_care_after_a_stop),
+    Mutation("publishing-late", "§2.2 no first attempt is published half a window late", _publishing_late),
+    Mutation("put-off-checks", "§3 a check that an election asks for is not put off", _put_off_checks),
     Mutation("ack-before-storage", "§2.1 no ack without storage", _ack_before_storage),
     Mutation("in-process-is-stored", "§2.2 10158 is retryable, no ack", _in_process_is_stored),
     Mutation("copies-count-in-history", "§2.2 the lowest seq wins in history", _copies_count_in_history),
