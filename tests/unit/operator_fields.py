@@ -26,9 +26,9 @@ CONTEXTS: tuple[tuple[str, Mapping[str, object]], ...] = (
     ("exposure.host", {"exposure": INGRESS}),
     ("exposure.type", {"exposure": {**GATEWAY, **INGRESS, "type": "gateway"}}),
     ("tls.issuer", {"tls": {"certificates": "CertManager", "issuer": {"name": "i"}}}),
-    ("tls.natsSecret", {"tls": {"certificates": "Secret", "natsSecret": "n", "mongodbSecret": "m"}}),
-    ("tls.mongodbSecret", {"tls": {"certificates": "Secret", "natsSecret": "n", "mongodbSecret": "m"}}),
-    ("tls.certificates", {"tls": {"issuer": {"name": "i"}, "natsSecret": "n", "mongodbSecret": "m"}}),
+    ("tls.natsSecret", {"tls": {"certificates": "Secret", "natsSecret": "nats", "mongodbSecret": "mongodb"}}),
+    ("tls.mongodbSecret", {"tls": {"certificates": "Secret", "natsSecret": "nats", "mongodbSecret": "mongodb"}}),
+    ("tls.certificates", {"tls": {"issuer": {"name": "i"}, "natsSecret": "nats", "mongodbSecret": "mongodb"}}),
     ("nodes.max", {"nodes": {"replicas": 12, "max": 9}, "autoscaling": {"mode": "Off"}}),
     ("nodes.replicas", {"autoscaling": {"mode": "Off"}}),
 )
