@@ -533,7 +533,7 @@ UNSEEN = (
     "tls.mongodbSecret",
     "tls.natsSecret",
 )
-"""Fields that change annotations alone, or nothing without pods, a Gateway API, or the certificates of somebody else."""
+"""Fields that change annotations alone, or nothing without pods, a Gateway API, or certificates of somebody else."""
 
 
 @pytest.mark.parametrize("path", sorted(FIELDS))

@@ -61,7 +61,7 @@ async def said(world: World, issuer: Issuer, name: str, room: str = "") -> tuple
             if talk.room == room:
                 await ana.send(room, "before it went")
             history = await ana.whole_history(room)
-        return room, [str(message.text) for message in history]
+        return room, [str(message.text) for message in history if message.text]
 
 
 async def test_helm_test_says_that_the_operator_is_well(place: World) -> None:

@@ -178,7 +178,7 @@ async def test_kubectl_chat_says_how_it_is_and_pauses(school: World, tmp_path: P
     told = chat("status", NAME)
     assert f"{NAMESPACE}/{NAME}" in told
     assert "workers      2 ready of 2" in told
-    assert chat("status") == told
+    assert chat("status").startswith(f"{NAMESPACE}/{NAME}")
     assert "nodes, between 2 and 10" in chat("explain-scaling", NAME)
     chat("pause", NAME, "scale-in")
     try:
