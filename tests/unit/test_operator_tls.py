@@ -11,7 +11,6 @@ from cryptography.exceptions import InvalidSignature
 from msgspec.structs import replace
 
 from chatoperator import certificates
-from chatoperator.apply import draw_password
 from chatoperator.objects import Object, at, items, mapping, text
 from chatoperator.plan import tls
 from chatoperator.plan.decide import plan
