@@ -130,7 +130,7 @@ async def test_clients_that_die_while_sending_leave_each_message_once_or_not_at_
         for attempt in range(4):
             async with (
                 talk.client("ana", attempt % 2, name=f"ana-{attempt}") as ana,
-                Chatter(ana, talk.room) as chatter,
+                Chatter(ana, talk.room, pace=0.0) as chatter,
             ):
                 await chatter.until_acked(20)
                 await ana.client.close()
