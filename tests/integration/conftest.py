@@ -1,8 +1,10 @@
 """Real servers for integration tests; nothing here stands in for one."""
 
 import asyncio
+import gc
 import threading
 import uuid
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +81,16 @@ def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoAddress]:
         yield MongoAddress(thread.uri)
     finally:
         thread.end()
+
+
+@pytest.fixture
+def pymongo_sockets() -> Iterator[None]:
+    """For tests that end a client of MongoDB while it connects, or whose TLS fails: pymongo 4 leaves that socket to the
+    garbage collector, which would tell it to whatever test comes next."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

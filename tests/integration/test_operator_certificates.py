@@ -28,6 +28,8 @@ from tests.unit.operator_cases import cluster
 
 CREDENTIALS = {key: f"p-{key}" for key in access.DRAWN} | {access.MONGODB_KEYFILE: draw_keyfile()}
 
+pytestmark = pytest.mark.usefixtures("pymongo_sockets")
+
 
 class Store:
     """What the operator keeps in Secrets, as the files that a pod has of one."""

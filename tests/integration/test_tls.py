@@ -18,6 +18,8 @@ from tests.integration.promises import rest
 from tests.integration.tls_servers import Authority, TlsMongod, TlsNats
 from tests.integration.worker_bench import until
 
+pytestmark = pytest.mark.usefixtures("pymongo_sockets")
+
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
