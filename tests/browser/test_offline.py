@@ -1,57 +1,12 @@
 """Without a network one reads what was read, and what one writes waits, also over a reload; nothing stale is kept."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from chatnode.local.cluster import LocalCluster
 from tests.browser.cable import Cable
 from tests.browser.centre import Centre
-from tests.browser.people import PATIENCE_MS, Crowd
-
-COPIES = """() => new Promise((resolve, reject) => {
-  const opening = indexedDB.open("chat-copies");
-  opening.onerror = () => reject(opening.error);
-  opening.onsuccess = () => {
-    const all = opening.result.transaction("rooms").objectStore("rooms").getAll();
-    all.onsuccess = () => { opening.result.close(); resolve(JSON.stringify(all.result)); };
-  };
-})"""
-SHELL = """async () => {
-  const names = await caches.keys();
-  return Promise.all(names.map(async (name) => (await (await caches.open(name)).keys()).map(({ url }) => url)));
-}"""
-
-
-async def becomes_true(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    try:
-        async with asyncio.timeout(PATIENCE_MS / 1000):
-            while not await condition():
-                await asyncio.sleep(0.1)
-    except TimeoutError:
-        raise AssertionError(f"never became true: {what}") from None
-
-
-async def keeps(page: Page, *, present: str, absent: str | None = None) -> None:
-    """What is kept of conversations on this device has the one text and not the other."""
-
-    async def right() -> bool:
-        kept = str(await page.evaluate(COPIES))
-        return present in kept and (absent is None or absent not in kept)
-
-    await becomes_true(right, f"{present} is kept, {absent} is not")
-
-
-async def keeps_page(page: Page) -> None:
-    """The page itself is kept, in one version."""
-
-    async def kept() -> bool:
-        stores = await page.evaluate(SHELL)
-        files = stores[0] if len(stores) == 1 else []
-        return any(url.endswith(".js") for url in files) and page.url.split("#")[0] in files
-
-    await becomes_true(kept, "the page is kept")
+from tests.browser.kept import becomes_true, keeps, keeps_page
+from tests.browser.people import Crowd
 
 
 async def test_without_a_network_one_reads_and_writes_also_after_a_reload(

@@ -7,6 +7,7 @@ from playwright.async_api import expect
 from chatnode.local.cluster import LocalCluster
 from tests.browser.cable import Cable
 from tests.browser.centre import Centre
+from tests.browser.kept import AS_IF_NOT_KEPT, HOLD_OUTBOX, keeps
 from tests.browser.people import Crowd
 
 
@@ -129,6 +130,44 @@ async def test_an_unsent_message_survives_a_reload(crowd: Crowd, centre: Centre,
     await amina.page.reload()
     await amina.sees("Écrit sans réseau")
     assert await centre.texts(room) == ["Écrit sans réseau"]
+
+
+async def test_a_reload_loses_nothing_that_still_waits_to_be_kept(crowd: Crowd, centre: Centre, cable: Cable) -> None:
+    room = await centre.course("claire", "amina")
+    amina = await crowd.join("amina", room, cable.url)
+    other = await crowd.beside(amina)
+    await keeps(amina.page, present=room)
+    cable.cut()
+    await amina.is_offline()
+    await other.page.evaluate(HOLD_OUTBOX)
+    await amina.say("Un")
+    await amina.say("Deux")
+    await amina.say("Non, laissez")
+    await expect(amina.line("Deux").locator(".mark")).to_contain_text("Enregistrement sur cet appareil")
+    await amina.line("Non, laissez").get_by_role("button", name="Supprimer").click()
+    await amina.page.reload()
+    await other.page.evaluate("letGo()")
+    await expect(amina.line("Deux").locator(".mark")).to_contain_text("En attente de connexion")
+    cable.mend()
+    await amina.sees_in_order("Un", "Deux")
+    await amina.sees("Deux")
+    assert await centre.texts(room) == ["Un", "Deux"]
+
+
+async def test_what_was_kept_just_before_a_reload_is_there_once(crowd: Crowd, centre: Centre, cable: Cable) -> None:
+    room = await centre.course("claire", "amina")
+    amina = await crowd.join("amina", room, cable.url)
+    await keeps(amina.page, present=room)
+    cable.cut()
+    await amina.is_offline()
+    await amina.say("Une fois")
+    await expect(amina.line("Une fois").locator(".mark")).to_contain_text("En attente de connexion")
+    await amina.page.evaluate(AS_IF_NOT_KEPT)
+    await amina.page.reload()
+    await amina.sees("Une fois", "pending")
+    cable.mend()
+    await amina.sees("Une fois")
+    assert await centre.texts(room) == ["Une fois"]
 
 
 async def test_a_refused_message_says_why_and_can_be_tried_again_or_thrown_away(

@@ -14,7 +14,7 @@ type Words =
   | "pickRoom" | "pickRoomHint" | "gone" | "goneHint" | "emptyRoom" | "emptyRoomHint" | "timelineLoading"
   | "historyLoading" | "historyLater" | "historyFailed" | "historyStart" | "today" | "yesterday" | "newMessages" | "toBottom"
   | "edited" | "deletedByAuthor" | "quoteLoading" | "quoteGone" | "jump"
-  | "pending" | "queued" | "retrying" | "sent" | "readByPeer"
+  | "pending" | "queued" | "keeping" | "retrying" | "sent" | "readByPeer"
   | "failedSend" | "failedEdit" | "failedDelete" | "failedReact" | "retry" | "discard" | "remove" | "cancel"
   | "actions" | "react" | "reply" | "edit" | "confirmDelete"
   | "composeHint" | "send" | "save" | "editing" | "roomClosed";

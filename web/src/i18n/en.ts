@@ -98,6 +98,7 @@ export const en: Dictionary = {
 
   pending: "Sending",
   queued: "Waiting for the connection",
+  keeping: "Saving on this device",
   retrying: "Not sent yet, trying again by itself",
   sent: "Sent",
   readByPeer: "Read",

@@ -100,6 +100,7 @@ export const fr: Dictionary = {
 
   pending: "Envoi en cours",
   queued: "En attente de connexion",
+  keeping: "Enregistrement sur cet appareil",
   retrying: "Pas encore envoyé, nouvel essai automatique",
   sent: "Envoyé",
   readByPeer: "Lu",

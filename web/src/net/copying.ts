@@ -1,4 +1,4 @@
-/** Writes copies of rooms soon after they have changed, several changes at once. */
+/** Writes copies of rooms: the first at once, later ones soon after a change, several changes at once. */
 
 import type { Copy } from "../state/copies";
 import type { CopyStore } from "./copy-store";
@@ -7,6 +7,7 @@ const SOON_MS = 500;
 
 export class Copying {
   private readonly due = new Map<string, ReturnType<typeof setTimeout>>();
+  private readonly written = new Set<string>();
 
   constructor(
     private readonly store: CopyStore,
@@ -15,12 +16,13 @@ export class Copying {
 
   soon(room: string): void {
     if (this.due.has(room)) return;
-    this.due.set(room, setTimeout(() => { this.write(room); }, SOON_MS));
+    this.due.set(room, setTimeout(() => { this.write(room); }, this.written.has(room) ? SOON_MS : 0));
   }
 
   forget(room: string): void {
     clearTimeout(this.due.get(room));
     this.due.delete(room);
+    this.written.delete(room);
     void this.store.forget(room).catch(ignoreRefusal);
   }
 
@@ -38,7 +40,9 @@ export class Copying {
     clearTimeout(this.due.get(room));
     this.due.delete(room);
     const copy = this.copy(room);
-    if (copy !== null) void this.store.keep(copy, Date.now()).catch(ignoreRefusal);
+    if (copy === null) return;
+    this.written.add(room);
+    void this.store.keep(copy, Date.now()).catch(ignoreRefusal);
   }
 }
 

@@ -25,7 +25,8 @@ export function done(transaction: IDBTransaction): Promise<void> {
     transaction.oncomplete = () => {
       resolve();
     };
-    transaction.onabort = transaction.onerror = () => {
+    // Of a request that fails the transaction knows only once it is aborted.
+    transaction.onabort = () => {
       reject(transaction.error ?? new Error("the database refused a transaction"));
     };
   });

@@ -1,6 +1,7 @@
 /** Where unsent commands outlive the page; all windows of the browser see the same. */
 
 import type { Entry } from "../state/model";
+import { Ahead } from "./ahead";
 import { done, opened } from "./database";
 
 export interface OutboxStore {
@@ -37,15 +38,21 @@ interface Row {
   readonly entry: Entry;
 }
 
-/** One database per origin, rows by person; a write is durable (flushed to disk) before it resolves. */
+/**
+ * One database per origin, rows by person; a write is durable (flushed to disk) before it resolves. What this window
+ * has not written yet outlives its reload.
+ */
 export class IndexedOutbox implements OutboxStore {
-  constructor(
+  private constructor(
     private readonly database: IDBDatabase,
     private readonly user: string,
+    private readonly ahead: Ahead,
   ) {}
 
   static async open(user: string): Promise<IndexedOutbox> {
-    return new IndexedOutbox(await opened(DATABASE, 2, upgrade), user);
+    const outbox = new IndexedOutbox(await opened(DATABASE, 2, upgrade), user, new Ahead(sessionStorage, user));
+    await outbox.adopt();
+    return outbox;
   }
 
   async load(): Promise<readonly Entry[]> {
@@ -56,6 +63,21 @@ export class IndexedOutbox implements OutboxStore {
   }
 
   async keep(entry: Entry): Promise<number | null> {
+    if (entry.order !== null) return this.write(entry);
+    try {
+      this.ahead.note(entry);
+    } catch (error) {
+      // Full: it will be durable a little later.
+      if (!(error instanceof DOMException)) throw error;
+    }
+    try {
+      return await this.write(entry);
+    } finally {
+      this.ahead.forget(entry.id);
+    }
+  }
+
+  private async write(entry: Entry): Promise<number | null> {
     const transaction = this.database.transaction(STORE, "readwrite", { durability: "strict" });
     const store = transaction.objectStore(STORE);
     const row = { user: this.user, id: entry.id, entry };
@@ -65,6 +87,7 @@ export class IndexedOutbox implements OutboxStore {
       added.onsuccess = () => {
         order = added.result;
       };
+      transaction.commit();
     } else {
       const place = order;
       const held = store.getKey(place);
@@ -77,6 +100,7 @@ export class IndexedOutbox implements OutboxStore {
   }
 
   async drop(id: string): Promise<void> {
+    this.ahead.forget(id);
     const transaction = this.database.transaction(STORE, "readwrite");
     const store = transaction.objectStore(STORE);
     const found = store.index("id").getKey([this.user, id]);
@@ -84,6 +108,19 @@ export class IndexedOutbox implements OutboxStore {
       if (found.result !== undefined) store.delete(found.result);
     };
     await done(transaction);
+  }
+
+  /** Another window may have sent one meanwhile, so each counts as attempted. */
+  private async adopt(): Promise<void> {
+    for (const entry of this.ahead.entries()) {
+      try {
+        await this.write({ ...entry, marked: true });
+      } catch (error) {
+        // It was written after all.
+        if (!(error instanceof DOMException) || error.name !== "ConstraintError") throw error;
+      }
+      this.ahead.forget(entry.id);
+    }
   }
 }
 

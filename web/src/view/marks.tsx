@@ -19,7 +19,7 @@ export function Marks({ mark, entry, offline, wishes }: Props): JSX.Element | nu
   const { words } = useSpeech();
   if (entry === null || mark === "sent") return null;
   const send = entry.command.type === "send";
-  const text = mark === "failed" ? failure(words, entry) : mark === "retrying" ? words.retrying : offline ? words.queued : words.pending;
+  const text = mark === "failed" ? failure(words, entry) : mark === "retrying" ? words.retrying : waiting(words, entry, offline);
   return (
     <p class={`mark ${mark}`}>
       <Icon name={mark === "failed" ? "alert" : "clock"} />
@@ -48,6 +48,11 @@ export function Marks({ mark, entry, offline, wishes }: Props): JSX.Element | nu
       )}
     </p>
   );
+}
+
+function waiting(words: Dictionary, { stage, order }: Entry, offline: boolean): string {
+  if (!offline) return words.pending;
+  return stage === "storing" && order === null ? words.keeping : words.queued;
 }
 
 function failure(words: Dictionary, entry: Entry): string {
