@@ -23,7 +23,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/operator
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up web bench bench-long test $(TESTS:%=test-%) conformance chaos storm cluster sbom lint format docs clean chromium
+.PHONY: help up web bench bench-long test $(TESTS:%=test-%) test-faults conformance chaos chaos-short chaos-long simulate simulate-beside simulate-long storm cluster sbom lint format docs clean chromium
 
 help:
 	@echo "make up        the whole cluster on this machine, until Ctrl-C; ARGS=\"--nodes 3 --fresh\" (ARGS=--help lists all)"
@@ -31,6 +31,7 @@ help:
 	@echo "make test-unit         pure parts, in Python and in the web client; no server runs"
 	@echo "make test-integration  against real NATS and MongoDB"
 	@echo "make test-browser      two people in real Chromium on a real cluster"
+	@echo "make test-faults       chaos-short, and beside it simulate on what that leaves of the machine (root)"
 	@echo "make conformance       the WebSocket against the Autobahn suite; needs a Python 2.7 (pyenv, or CHAT_PYTHON2)"
 	@echo "make test-cluster      the operator on a real Kubernetes, built here (root; minutes the first time)"
 	@echo "                       PYTEST=\"-k name -x\" goes to pytest"
@@ -73,6 +74,13 @@ test-integration:
 
 test-browser: chromium
 	@venv=$$($(environment) dev) && $(web) build && $$venv/bin/python -m pytest tests/browser $(PYTEST)
+
+# The simulation asks for nothing but time, so it takes what the other leaves.
+test-faults:
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target CHAOS="--tell-times --all-faults" chaos-short simulate-beside
+
+simulate-beside:
+	@venv=$$($(environment) dev) && nice -n 19 $$venv/bin/python -m tests.simulation --first 0 $(SIMULATE)
 
 conformance:
 	@venv=$$($(environment) dev) && $$venv/bin/python -m pytest tests/conformance $(PYTEST)

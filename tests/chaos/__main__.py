@@ -31,6 +31,9 @@ def main() -> int:
     arguments = _arguments()
     seed = random.SystemRandom().randrange(1_000_000) if arguments.seed is None else arguments.seed
     means = _means(loopback=arguments.loopback)
+    if arguments.all_faults and not means.all:
+        print("chaos: --all-faults asks for more than this machine lets happen, see above", file=sys.stderr)
+        return 2
     given = Plan(
         seed,
         arguments.seconds,
@@ -126,6 +129,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--loopback", action="store_true", help="without links that can be cut; needs no root")
     parser.add_argument("--tell-times", action="store_true", help="do not fail for them: the machine may be busy")
+    parser.add_argument("--all-faults", action="store_true", help="fail where some kind of fault cannot happen")
     parser.add_argument("--out", type=Path, default=Path("build/chaos.json"))
     return parser.parse_args()
 

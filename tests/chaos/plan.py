@@ -75,6 +75,10 @@ class Means:
     disks: bool = True
     clocks: bool = True
 
+    @property
+    def all(self) -> bool:
+        return self.networked and self.shaped and self.disks and self.clocks
+
     def allow(self, kind: Kind) -> bool:
         if kind in NETWORKED:
             return self.networked

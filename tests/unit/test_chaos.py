@@ -131,3 +131,9 @@ def _stored(command: str, room: str, asked_at: float, acked_at: float) -> tuple[
         Invoked(at=asked_at, client="ana", user="ana", command=send),
         Acked(at=acked_at, client="ana", user="ana", command=command, room=room, position=Position(1, 1)),
     )
+
+
+@pytest.mark.parametrize("lacking", ["networked", "shaped", "disks", "clocks"])
+def test_a_machine_on_which_something_cannot_break_does_not_let_all_faults_happen(lacking: str) -> None:
+    assert Means().all
+    assert not Means(**{lacking: False}).all
