@@ -6,24 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chatnode.transports.websocket.channel import Channel
 from chatnode.transports.websocket.frames import frame_binary
 from chatnode.transports.websocket.protocol import ChatSocket
-from tests.integration.bare_server import serve
-
-
-class Echo:
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def received(self, payload: bytes) -> None:
-        self._channel.send(payload)
-
-    def closed(self, code: int) -> None:
-        pass
-
-    def drained(self) -> None:
-        pass
+from tests.integration.bare_server import Echo, serve
 
 
 def echoing(base: type[ChatSocket]) -> type[ChatSocket]:

@@ -15,6 +15,24 @@ from chatnode.transports.websocket.http import guarded_http
 from chatnode.transports.websocket.protocol import ChatSocket, socket_protocol
 
 
+class Echo:
+    """A receiver of the size of a small session: says back what it hears."""
+
+    __slots__ = ("_channel",)
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def received(self, payload: bytes) -> None:
+        self._channel.send(payload)
+
+    def closed(self, code: int) -> None:
+        pass
+
+    def drained(self) -> None:
+        pass
+
+
 @dataclass
 class _Door:
     accept: Callable[[Channel], Receiver]

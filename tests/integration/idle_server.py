@@ -5,28 +5,17 @@ import resource
 
 import uvloop
 
-from chatnode.transports.websocket.channel import Channel
-from tests.integration.bare_server import serve
+from tests.integration.bare_server import Echo, serve
 
 
-class Idle:
-    """A receiver of the size of a small session."""
+class Idle(Echo):
+    """Every message is a request to tidy up before a measurement."""
 
-    __slots__ = ("channel",)
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
+    __slots__ = ()
 
     def received(self, payload: bytes) -> None:
-        """Every message is a request to tidy up before a measurement."""
         gc.collect()
-        self.channel.send(payload)
-
-    def closed(self, code: int) -> None:
-        pass
-
-    def drained(self) -> None:
-        pass
+        super().received(payload)
 
 
 async def main() -> None:
