@@ -10,6 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from chatnode.local.cluster import LocalCluster
 from chatnode.protocol.codec import encode_frame
 from chatnode.protocol.frames import Command, Connect, Send, Subscribe
+from tests.integration.promises import rest
 
 Frame = dict[str, object]
 
@@ -46,6 +47,12 @@ class Peer:
 async def dial(cluster: LocalCluster, node: int) -> Peer:
     url = cluster.node_urls[node].replace("http", "ws") + "/v1/ws"
     return Peer(await connect(url, subprotocols=["chat.v1"]))  # type: ignore[list-item]
+
+
+async def make_algebra(cluster: LocalCluster, **roles: str) -> None:
+    """The room that :func:`enter` enters; user → role."""
+    members = [{"user": user, "role": role} for user, role in roles.items()]
+    await rest(cluster, "PUT", "/v1/rooms/algebra", {"kind": "course", "title": "Algèbre", "members": members})
 
 
 async def enter(cluster: LocalCluster, node: int, user: str, *, cursor: str | None = None) -> Peer:

@@ -1,4 +1,4 @@
-"""What nodes say of themselves on their admin port: ready, or why not."""
+"""What nodes say of themselves on their admin port: ready, or why not, and how they are."""
 
 import asyncio
 
@@ -24,3 +24,17 @@ async def until_suspended(cluster: LocalCluster, node: int, within: float) -> No
     async with asyncio.timeout(within):
         while not any("control" in reason for reason in await unready(cluster, node)):
             await asyncio.sleep(0.1)
+
+
+async def sample(cluster: LocalCluster, node: int) -> dict[str, object]:
+    async with httpx.AsyncClient() as http:
+        found: dict[str, object] = (await http.get(f"{cluster.admin_urls[node]}/sample")).json()
+        return found
+
+
+async def until_undisturbed(cluster: LocalCluster) -> None:
+    """All nodes serve, and nobody is connected: as a test finds them, and as it has to leave them."""
+    for node in range(len(cluster.admin_urls)):
+        async with asyncio.timeout(15):
+            while ((found := await sample(cluster, node))["state"], found["connections"]) != ("serving", 0):
+                await asyncio.sleep(0.02)

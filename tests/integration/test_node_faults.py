@@ -16,7 +16,6 @@ from chatnode.protocol.errors import CloseCode
 from chatnode.protocol.frames import History, Position, Read, Send, Subscribe
 from tests.integration import peers
 from tests.integration.peers import Peer, say
-from tests.integration.promises import rest
 from tests.integration.readiness import unready, until_ready, until_suspended
 
 Enter = Callable[..., Awaitable[Peer]]
@@ -26,8 +25,7 @@ Enter = Callable[..., Awaitable[Peer]]
 async def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[LocalCluster]:
     settings = {"CHAT_DRAIN_WINDOW_S": "2", "CHAT_DRAIN_SETTLE_S": "0.2", **getattr(request, "param", {})}
     async with LocalCluster(tmp_path / "data", settings=settings, sync_always=False) as running:
-        members = [{"user": user, "role": role} for user, role in (("ada", "trainer"), ("bob", "learner"))]
-        await rest(running, "PUT", "/v1/rooms/algebra", {"kind": "course", "title": "Algèbre", "members": members})
+        await peers.make_algebra(running, ada="trainer", bob="learner")
         yield running
 
 

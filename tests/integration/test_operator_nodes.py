@@ -5,27 +5,34 @@ from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
 import pytest
+import pytest_asyncio
 
 from chatnode.local.cluster import LocalCluster
 from chatoperator.autoscale.samples import Memory, Pod, Sample, take_stock
 from chatoperator.drain.wishes import Order, ShedOrder
 from chatoperator.nodes import Nodes
-from tests.integration.test_steering import TOKEN, cluster, enter
+from tests.integration.peers import enter, make_algebra
+from tests.integration.readiness import until_undisturbed
+from tests.integration.test_steering import SETTINGS, TOKEN
 from tests.unit.operator_cases import cluster as chat_cluster
 
-__all__ = ["cluster"]
+__all__ = ["SETTINGS"]
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def pod(number: int) -> Pod:
     return Pod(uid=f"uid-{number}", name=f"node-{number}", address="127.0.0.1", ready=True, running=True)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def nodes(cluster: LocalCluster) -> AsyncIterator[list[Nodes]]:
     """One for each node of the cluster, because their admin ports differ here."""
+    await make_algebra(cluster, ada="learner")
     made = [Nodes(port=urlsplit(url).port or 0) for url in cluster.admin_urls]
     async with made[0], made[1]:
         yield made
+    await until_undisturbed(cluster)
 
 
 async def until(asked: Callable[[], object]) -> None:

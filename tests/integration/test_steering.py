@@ -2,34 +2,29 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from chatnode.local.cluster import LocalCluster
-from tests.integration.peers import enter
-from tests.integration.promises import rest
-from tests.integration.readiness import unready, until_ready
+from tests.integration.peers import enter, make_algebra
+from tests.integration.readiness import sample, unready, until_ready, until_undisturbed
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TOKEN = "steering-" * 4
+SETTINGS = {"CHAT_CONTROL_TOKEN": TOKEN, "CHAT_DRAIN_WINDOW_S": "1", "CHAT_DRAIN_SETTLE_S": "0"}
 
 
-@pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[LocalCluster]:
-    settings = {"CHAT_CONTROL_TOKEN": TOKEN, "CHAT_DRAIN_WINDOW_S": "1", "CHAT_DRAIN_SETTLE_S": "0"}
-    async with LocalCluster(tmp_path / "data", settings=settings, sync_always=False) as running:
-        members = [{"user": user, "role": "learner"} for user in ("ada", "bob")]
-        await rest(running, "PUT", "/v1/rooms/algebra", {"kind": "course", "title": "A", "members": members})
-        yield running
-
-
-async def sample(cluster: LocalCluster, node: int = 0) -> dict[str, object]:
-    async with httpx.AsyncClient() as http:
-        found: dict[str, object] = (await http.get(f"{cluster.admin_urls[node]}/sample")).json()
-        return found
+@pytest_asyncio.fixture(loop_scope="module", autouse=True)
+async def undisturbed(cluster: LocalCluster) -> AsyncIterator[None]:
+    """Each test finds the nodes serving and without clients, and leaves them so."""
+    await make_algebra(cluster, ada="learner", bob="learner")
+    yield
+    await until_undisturbed(cluster)
 
 
 async def order(cluster: LocalCluster, path: str, *, token: str = TOKEN, **body: object) -> int:
@@ -42,7 +37,7 @@ async def order(cluster: LocalCluster, path: str, *, token: str = TOKEN, **body:
 
 async def test_a_node_says_how_it_is(cluster: LocalCluster) -> None:
     ada = await enter(cluster, 0, "ada")
-    found = await sample(cluster)
+    found = await sample(cluster, 0)
     assert (found["node"], found["state"], found["connections"]) == ("node-1", "serving", 1)
     assert found["capacity"] == 20_000
     async with asyncio.timeout(15):
@@ -66,7 +61,7 @@ async def test_an_order_that_is_not_for_it_changes_nothing(
     cluster: LocalCluster, token: str, body: dict[str, object], status: int
 ) -> None:
     assert await order(cluster, "stance", token=token, **body) == status
-    assert (await sample(cluster))["state"] == "serving"
+    assert (await sample(cluster, 0))["state"] == "serving"
 
 
 async def test_a_node_that_is_cordoned_is_unready_and_serves_on(cluster: LocalCluster) -> None:
