@@ -10,7 +10,6 @@ from websockets.asyncio.client import ClientConnection, connect
 from chatnode.local.cluster import LocalCluster
 from chatnode.protocol.codec import encode_frame
 from chatnode.protocol.frames import Command, Connect, Send, Subscribe
-from tests.integration.promises import rest
 
 Frame = dict[str, object]
 
@@ -49,20 +48,15 @@ async def dial(cluster: LocalCluster, node: int) -> Peer:
     return Peer(await connect(url, subprotocols=["chat.v1"]))  # type: ignore[list-item]
 
 
-async def make_algebra(cluster: LocalCluster, **roles: str) -> None:
-    """The room that :func:`enter` enters; user → role."""
-    members = [{"user": user, "role": role} for user, role in roles.items()]
-    await rest(cluster, "PUT", "/v1/rooms/algebra", {"kind": "course", "title": "Algèbre", "members": members})
-
-
-async def enter(cluster: LocalCluster, node: int, user: str, *, cursor: str | None = None) -> Peer:
+async def enter(cluster: LocalCluster, node: int, user: str, room: str, *, cursor: str | None = None) -> Peer:
+    """Somebody who is connected and follows the room."""
     peer = await dial(cluster, node)
     assert (await peer.ask(Connect(id="hello", token=cluster.token(user))))["type"] == "welcome"
-    joined = await peer.ask(Subscribe(id="join", room="algebra", cursor=cursor or msgspec.UNSET))
+    joined = await peer.ask(Subscribe(id="join", room=room, cursor=cursor or msgspec.UNSET))
     assert joined["type"] == "ack", joined
     assert joined["recovered"] is (cursor is not None)
     return peer
 
 
-def say(text: str) -> Send:
-    return Send(id=secrets.token_hex(8), room="algebra", text=text)
+def say(room: str, text: str) -> Send:
+    return Send(id=secrets.token_hex(8), room=room, text=text)

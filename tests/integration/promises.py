@@ -10,10 +10,12 @@ from typing import Self
 import httpx
 import nats
 from nats.aio.client import Client as Nats
+from pymongo import AsyncMongoClient
 
 from chatclient import Timing
 from chatnode.broker.subjects import partition_of, stream_name
 from chatnode.local.cluster import LocalCluster
+from chatnode.local.servers import Mongod
 from chatnode.protocol.frames import Message, Position
 from tests.oracle import Acked, Log, Verdict, Watched, judge
 from tests.oracle.effects import place
@@ -128,6 +130,15 @@ async def shortened_window(talk: Talk, seconds: float = 0.1) -> AsyncIterator[fl
         config.duplicate_window = usual
         await stream.update_stream(config)
         await client.close()
+
+
+async def until_written(cluster: LocalCluster, collection: str, wanted: dict[str, object], count: int) -> None:
+    """Wait until the worker has written so many documents."""
+    mongod = cluster.servers["mongod"]
+    assert isinstance(mongod, Mongod)
+    async with AsyncMongoClient(mongod.uri) as client, asyncio.timeout(15):
+        while await client["chat"][collection].count_documents(wanted) < count:
+            await asyncio.sleep(0.05)
 
 
 class Chatter:

@@ -11,7 +11,8 @@ from chatnode.local.cluster import LocalCluster
 from chatoperator.autoscale.samples import Memory, Pod, Sample, take_stock
 from chatoperator.drain.wishes import Order, ShedOrder
 from chatoperator.nodes import Nodes
-from tests.integration.peers import enter, make_algebra
+from tests.integration.peers import enter
+from tests.integration.promises import make_room
 from tests.integration.readiness import until_undisturbed
 from tests.integration.test_steering import SETTINGS, TOKEN
 from tests.unit.operator_cases import cluster as chat_cluster
@@ -28,7 +29,6 @@ def pod(number: int) -> Pod:
 @pytest_asyncio.fixture(loop_scope="module")
 async def nodes(cluster: LocalCluster) -> AsyncIterator[list[Nodes]]:
     """One for each node of the cluster, because their admin ports differ here."""
-    await make_algebra(cluster, ada="learner")
     made = [Nodes(port=urlsplit(url).port or 0) for url in cluster.admin_urls]
     async with made[0], made[1]:
         yield made
@@ -42,7 +42,7 @@ async def until(asked: Callable[[], object]) -> None:
 
 
 async def test_what_nodes_say_is_read_and_believed(cluster: LocalCluster, nodes: list[Nodes]) -> None:
-    ada = await enter(cluster, 0, "ada")
+    ada = await enter(cluster, 0, "ada", await make_room(cluster, ["ada"]))
 
     async def heard() -> list[Sample]:
         return [*await nodes[0].ask([pod(1)]), *await nodes[1].ask([pod(2)])]
@@ -59,7 +59,7 @@ async def test_what_nodes_say_is_read_and_believed(cluster: LocalCluster, nodes:
 
 
 async def test_a_node_takes_its_orders_and_no_other(cluster: LocalCluster, nodes: list[Nodes]) -> None:
-    ada = await enter(cluster, 0, "ada")
+    ada = await enter(cluster, 0, "ada", await make_room(cluster, ["ada"]))
     assert not await nodes[0].tell(Order("uid-1", "node-1", "draining"), "127.0.0.1", "")
     assert not await nodes[0].tell(Order("uid-2", "node-2", "draining"), "127.0.0.1", TOKEN)
     assert await nodes[0].tell(ShedOrder("uid-1", "node-1", 1, 0.0), "127.0.0.1", TOKEN)

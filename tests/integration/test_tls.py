@@ -14,7 +14,7 @@ from chatnode.broker.connection import connect
 from chatnode.local.cluster import LocalCluster
 from chatnode.local.servers import NatsServer
 from tests.integration.peers import enter, say
-from tests.integration.promises import rest
+from tests.integration.promises import make_room
 from tests.integration.tls_servers import Authority, TlsMongod, TlsNats
 from tests.integration.worker_bench import until
 
@@ -50,10 +50,9 @@ async def test_people_talk_where_both_datastores_speak_tls(tmp_path: Path, autho
             "CHAT_MONGODB_URI": mongod.uri,
         }
         async with LocalCluster(tmp_path / "data", nodes=1, settings=settings) as cluster:
-            members = [{"user": user, "role": "learner"} for user in ("ann", "ben")]
-            await rest(cluster, "PUT", "/v1/rooms/algebra", {"kind": "course", "title": "Algebra", "members": members})
-            ann, ben = await enter(cluster, 0, "ann"), await enter(cluster, 0, "ben")
-            assert (await ann.ask(say("over TLS")))["type"] == "ack"
+            room = await make_room(cluster, ["ann", "ben"])
+            ann, ben = await enter(cluster, 0, "ann", room), await enter(cluster, 0, "ben", room)
+            assert (await ann.ask(say(room, "over TLS")))["type"] == "ack"
             assert await ben.texts(1) == ["over TLS"]
             for peer in (ann, ben):
                 await peer.socket.close()

@@ -12,7 +12,7 @@ from chatnode.broker.subjects import partition_of, room_subject, stream_name
 from chatnode.local.cluster import LocalCluster
 from chatnode.protocol.frames import Connect, History, Position, Send, Subscribe
 from tests.integration.lines import TRANSPORTS, line
-from tests.integration.peers import Frame, Peer, dial
+from tests.integration.peers import Frame, Peer, dial, say
 from tests.integration.promises import make_room, nats_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -42,10 +42,6 @@ async def sign_in(cluster: LocalCluster) -> AsyncIterator[SignIn]:
     yield enter
     for peer in peers:
         await peer.socket.close()
-
-
-def say(room: str, text: str) -> Send:
-    return Send(id=secrets.token_hex(8), room=room, text=text)
 
 
 def texts(page: Frame) -> list[object]:
