@@ -8,6 +8,7 @@ import warnings
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pytest
 import pytest_asyncio
@@ -17,6 +18,17 @@ from chatnode.local.cluster import LocalCluster
 from chatnode.local.servers import Mongod, NatsServer
 from tests.integration import promises
 from tests.integration.blocking_proxy import BlockingProxy
+
+_LONGEST: Final = (
+    *("promises_faults", "local_up", "worker_faults", "local_cluster", "client_ladder", "worker_streams"),
+    *("node_faults", "without_mongodb", "transports", "hostile", "without_nats", "promises", "worker"),
+)
+"""Files that take longest, half a minute and more: begun first, so that at the end no core waits for one of them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {f"test_{name}": place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture
