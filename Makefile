@@ -70,7 +70,7 @@ test-unit:
 	@venv=$$($(environment) dev) && $$venv/bin/python -m pytest tests/unit -n 2 $(COVERED) $(PYTEST) && $(web) test
 
 test-integration:
-	@venv=$$($(environment) dev) && $$venv/bin/python -m pytest tests/integration -n 2 --dist loadfile $(PYTEST)
+	@venv=$$($(environment) dev) && $$venv/bin/python -m pytest tests/integration -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 test-browser: chromium
 	@venv=$$($(environment) dev) && $(web) build && $$venv/bin/python -m pytest tests/browser $(PYTEST)
