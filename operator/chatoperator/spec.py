@@ -278,7 +278,7 @@ class Tls(_Part, frozen=True, kw_only=True, rename="camel"):
         Literal["Operator", "CertManager", "Secret", "Off"],
         Meta(
             description="Who issues them: the operator by an authority of the ChatCluster's own, cert-manager, or "
-            "somebody who writes Secrets. Cannot be changed later."
+            "somebody who writes Secrets. Once acted upon it can be changed from `Off` alone."
         ),
     ] = "Operator"
     issuer: Annotated[CertificateIssuer | None, Meta(description="Needed for `CertManager`.")] = None

@@ -1,6 +1,7 @@
 """The smaller decisions: comparing objects, quantities, MongoDB's steps, what the status says, the CRD."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from chatoperator import __version__, crd
 from chatoperator.events import news
@@ -265,6 +267,15 @@ def test_decisions_are_kept_newest_first_and_told_once() -> None:
     workloads = {**observed().workloads, "node": settled(5)}
     third = plan(more, observed(status=second, workloads=workloads), LATER).status
     assert [each for each in news(second, third) if each.reason == "Decided"] == []
+
+
+def test_what_is_decided_again_because_it_did_not_come_about_is_told_every_ten_minutes() -> None:
+    lost = observed(mongodb=MongoView(answering=tuple(member.host for member in members(3))))
+    first = plan(cluster(), lost, NOW).status
+    again = plan(cluster(), replace(lost, status=first), NOW + timedelta(minutes=9)).status
+    assert again.decisions == first.decisions
+    later = plan(cluster(), replace(lost, status=again), NOW + timedelta(minutes=11)).status
+    assert [each.what for each in later.decisions] == ["initiate MongoDB with 3 members"] * 2
 
 
 def test_conditions_that_turn_are_told() -> None:

@@ -14,6 +14,7 @@ from chatoperator import certificates
 from chatoperator.objects import Object, at, items, mapping, text
 from chatoperator.plan import tls
 from chatoperator.plan.decide import plan
+from chatoperator.plan.naming import PAUSED
 from chatoperator.plan.nats import configuration
 from tests.unit.operator_cases import NOW, cluster, held, observed
 from tests.unit.operator_cases import certificates as all_held
@@ -188,6 +189,13 @@ def test_without_tls_nothing_speaks_of_it() -> None:
     written = str(desired.objects)
     assert "tls" not in written.lower()
     assert "ca.crt" not in written
+
+
+def test_what_is_acted_upon_is_told_and_a_pause_acts_upon_nothing() -> None:
+    assert plan(cluster(tls=OFF), observed(certificates={}), NOW).status.certificates == "Off"
+    assert plan(cluster(tls=OURS), observed(certificates={}), NOW).status.certificates == "Operator"
+    assert plan(cluster({PAUSED: "scale-in"}, tls=OURS), observed(), NOW).status.certificates == "Operator"
+    assert plan(cluster({PAUSED: "all"}, tls=OURS), observed(), NOW).status.certificates == ""
 
 
 @pytest.mark.parametrize("role", ["node", "worker"])

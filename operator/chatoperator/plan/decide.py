@@ -11,10 +11,10 @@ from chatoperator.objects import Object, Ref, ref
 from chatoperator.plan import access, chat, mongodb, nats, policies, tls
 from chatoperator.plan.exposure import Exposed, expose
 from chatoperator.plan.mongodb import Initiate, MongoStep, MongoView, PutUsers, Reconfigure
-from chatoperator.plan.naming import PAUSED, child
+from chatoperator.plan.naming import child
 from chatoperator.plan.observed import ClusterStatus, Decision, Observed
 from chatoperator.plan.scale import Remembered, Scale, steer
-from chatoperator.plan.status import datastores_lack, report, stamp
+from chatoperator.plan.status import datastores_lack, halted, report, stamp
 from chatoperator.spec import ChatCluster
 
 NODES = "apps/v1", "Deployment"
@@ -48,7 +48,7 @@ def plan(cluster: ChatCluster, observed: Observed, now: datetime) -> Desired:
     scale = _steer(cluster, observed, now)
     exposed = expose(cluster, observed.gateway)
     step = _mongodb_step(cluster, observed)
-    if cluster.metadata.annotations.get(PAUSED) == "all":
+    if halted(cluster):
         return Desired(report(cluster, observed, now, scale=scale, exposed=exposed, decisions=()), memory=scale.memory)
     decisions = _decisions(cluster, observed, now, scale, step)
     status = report(cluster, observed, now, scale=scale, exposed=exposed, decisions=decisions)

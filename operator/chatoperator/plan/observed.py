@@ -92,6 +92,8 @@ class ClusterStatus(Struct, frozen=True, rename="camel"):
 
     conditions: tuple[Condition, ...] = ()
     observed_generation: int = 0
+    certificates: str = ""
+    """``tls.certificates`` as it was last acted upon; from then on it is fixed, but for ``Off``."""
     connections: int = 0
     selector: str = ""
     nodes: NodeCounts = NodeCounts()

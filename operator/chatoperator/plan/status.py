@@ -1,7 +1,7 @@
 """``status``: what is true now, in words for people and as conditions for machines."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from msgspec import UNSET
@@ -26,11 +26,17 @@ from chatoperator.plan.scale import Scale
 from chatoperator.spec import ChatCluster, ManagedMongodb, ManagedNats
 
 KEPT_DECISIONS: Final = 10
+_AGAIN: Final = timedelta(minutes=10)
 _Say = Callable[[str, bool | None, str, str], Condition]
 
 
 def stamp(now: datetime) -> str:
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def halted(cluster: ChatCluster) -> bool:
+    """Whether nothing at all is to be changed."""
+    return cluster.metadata.annotations.get(PAUSED) == "all"
 
 
 def report(
@@ -51,6 +57,7 @@ def report(
     return ClusterStatus(
         conditions=_conditions(cluster, observed, now, scale, exposed),
         observed_generation=cluster.metadata.generation,
+        certificates=observed.status.certificates if halted(cluster) else cluster.spec.tls.certificates,
         connections=scale.stock.connections,
         selector=selector_text(selector(cluster, "node")),
         nodes=NodeCounts(
@@ -72,11 +79,21 @@ def report(
             nats.image if nats else "external",
             mongodb.image if mongodb else "external",
         ),
-        decisions=(*decisions, *observed.status.decisions)[:KEPT_DECISIONS],
+        decisions=_with(decisions, observed.status.decisions, now),
         scaling=scale.verdict.state,
         drain=UNSET if scale.batch is None else scale.batch,
         strangers=scale.strangers,
     )
+
+
+def _with(decisions: Sequence[Decision], before: Sequence[Decision], now: datetime) -> tuple[Decision, ...]:
+    """Newest first. What is decided again because it did not come about is not told again at once.
+
+    Else a visit that never gets further than its status would have another status to write each time.
+    """
+    lately = {(each.what, each.why) for each in before[: len(decisions)] if each.time >= stamp(now - _AGAIN)}
+    fresh = [each for each in decisions if (each.what, each.why) not in lately]
+    return (*fresh, *before)[:KEPT_DECISIONS]
 
 
 def _conditions(
