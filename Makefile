@@ -23,7 +23,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/operator
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up web bench bench-long test $(TESTS:%=test-%) test-faults conformance chaos chaos-short chaos-long simulate simulate-beside simulate-long storm cluster sbom lint format docs clean chromium
+.PHONY: help up web bench bench-long test $(TESTS:%=test-%) test-faults conformance chaos chaos-short chaos-long simulate simulate-beside simulate-long storm cluster test-cluster test-cluster-long sbom lint format docs clean chromium
 
 help:
 	@echo "make up        the whole cluster on this machine, until Ctrl-C; ARGS=\"--nodes 3 --fresh\" (ARGS=--help lists all)"
@@ -35,6 +35,7 @@ help:
 	@echo "make conformance       the WebSocket against the Autobahn suite; needs a Python 2.7 (pyenv, or CHAT_PYTHON2)"
 	@echo "make test-cluster      the operator on a real Kubernetes, built here (root; minutes the first time)"
 	@echo "                       PYTEST=\"-k name -x\" goes to pytest"
+	@echo "make test-cluster-long what takes longer there: scaling, draining, ways in, turning to TLS, who leaves"
 	@echo "make cluster   that Kubernetes with the chart and a ChatCluster, for a person to look at; ARGS=--help lists options"
 	@echo "make sbom      what is in the image, as CycloneDX, in build/"
 	@echo "make bench     this project beside Socket.IO, Starlette and a bare server; BENCH=--help lists options; needs Go and npm"
@@ -92,7 +93,10 @@ bench-long:
 	@venv=$$($(environment) dev) && PYTHONPATH=$(CURDIR):$(CURDIR)/deploy/make $$venv/bin/python -m benchmarks.growth $(BENCH)
 
 test-cluster:
-	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m pytest tests/cluster $(PYTEST)
+	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m pytest tests/cluster -m "not long" $(PYTEST)
+
+test-cluster-long:
+	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m pytest tests/cluster -m long $(PYTEST)
 
 storm:
 	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m tests.storm $(STORM)

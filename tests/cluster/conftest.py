@@ -1,12 +1,16 @@
 """One real Kubernetes for all tests here, and a folder for what they measured."""
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
+import os
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import pytest_asyncio
 
+from chatoperator.crd import definition
+from chatoperator.kube import Kube
+from tests.cluster.harness.bare import NAMES, asked, reconciler, settle
 from tests.cluster.harness.cache import ROOT
+from tests.cluster.harness.figures import Figures
 from tests.cluster.harness.issuer import Issuer
 from tests.cluster.harness.world import World, world
 
@@ -33,24 +37,33 @@ def operator(kube_world: World) -> World:
     return kube_world
 
 
-class Figures:
-    """What was measured; written to ``build/cluster.json`` as it comes in."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.values: dict[str, object] = {"lost_messages": 0, "recovery_s": {}}
-
-    def set(self, name: str, value: object) -> None:
-        self.values[name] = value
-        self._path.parent.mkdir(exist_ok=True)
-        self._path.write_text(json.dumps(self.values, indent=2, sort_keys=True) + "\n")
-
-    def recovered(self, what: str, seconds: float) -> None:
-        found = self.values["recovery_s"]
-        assert isinstance(found, dict)
-        self.set("recovery_s", {**found, what: round(seconds, 2)})
-
-
 @pytest.fixture(scope="session")
 def figures() -> Figures:
     return Figures(ROOT / "build" / "cluster.json")
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """An API server alone, with the definition."""
+    if os.environ.get("CHAT_TEST_KUBECONFIG"):
+        pytest.skip("asks an API server on which nobody else acts upon what is written")
+    with world(tmp_path_factory.mktemp("api"), nodes=False) as running:
+        running.apply(definition())
+        running.kubectl("wait", "--for=condition=Established", "crd/chatclusters.chat.skillhub.io", "--timeout=60s")
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def kube(api: World) -> AsyncIterator[Kube]:
+    async with await Kube.connect(str(api.kubeconfig)) as connected:
+        yield connected
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def cluster(api: World, kube: Kube) -> AsyncIterator[str]:
+    """A ChatCluster whose objects are all there."""
+    name = next(NAMES)
+    api.apply(asked(name))
+    await settle(reconciler(kube), name)
+    yield name
+    api.kubectl("delete", "chatcluster", name, "--ignore-not-found")

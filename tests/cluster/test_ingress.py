@@ -1,7 +1,6 @@
 """People who come through a controller of plain Ingress, Contour, and then through a gateway: on a real Kubernetes."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -10,17 +9,15 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.cluster.conftest import Figures
 from tests.cluster.harness import contour, gateway
 from tests.cluster.harness.crowd import Crowd
+from tests.cluster.harness.figures import Figures
 from tests.cluster.harness.issuer import Issuer
-from tests.cluster.harness.kubernetes import wait_until
 from tests.cluster.harness.resources import chat_cluster, restricted
 from tests.cluster.harness.talk import Talk
 from tests.cluster.harness.world import World
-from tests.integration.promises import Chatter
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
 
 NAME, NAMESPACE = "front", "door"
 MANY = 1100
@@ -64,21 +61,20 @@ async def test_the_ingress_is_taken_up_and_it_is_said(operator: World, address: 
         assert (await http.get("/v1/me")).status_code == 401
 
 
-async def test_people_talk_over_sockets_while_a_node_is_killed(operator: World, talk: Talk) -> None:
-    async with talk.client("ana") as ana, talk.client("bob") as bob:
-        await ana.subscribe(talk.room)
-        await bob.subscribe(talk.room)
-        async with Chatter(ana, talk.room, pace=0.05) as one, Chatter(bob, talk.room, pace=0.05) as two:
-            await one.until_acked(20)
-            await two.until_acked(20)
-            labels = f"app.kubernetes.io/component=node,app.kubernetes.io/instance={NAME}"
-            pod = operator.kubectl("-n", NAMESPACE, "get", "pods", "-l", labels, "-o", "name").split()[0]
-            await asyncio.to_thread(operator.kill_pod, NAMESPACE, pod.removeprefix("pod/"))
-            await one.until_acked(20, within=60)
-            await two.until_acked(20, within=60)
-        verdict = await talk.verdict([ana, bob])
+async def test_nothing_acked_is_lost_when_a_node_behind_it_is_killed(
+    operator: World, talk: Talk, figures: Figures
+) -> None:
+    def kill() -> float:
+        node = operator.pods(NAME, NAMESPACE, "node")[0]
+        return operator.kill_pod(NAMESPACE, str(node["metadata"]["name"]))  # type: ignore[index]
+
+    def ready() -> None:
+        operator.wait_condition(NAME, NAMESPACE, "Ready", seconds=120)
+
+    took, verdict = await talk.through(kill, ready)
+    figures.recovered("node behind Contour", took)
+    figures.total("lost_messages", "node behind Contour", len(verdict.problems))
     assert verdict.ok, str(verdict)
-    await asyncio.to_thread(operator.wait_condition, NAME, NAMESPACE, "Ready", "True", 120)
 
 
 async def test_a_poll_may_wait_longer_than_a_proxy_does_by_default(address: str, issuer: Issuer, talk: Talk) -> None:
@@ -113,17 +109,8 @@ async def test_the_same_after_the_way_in_was_changed_to_a_gateway(
     accepted = operator.condition(NAME, NAMESPACE, "ExposureAccepted")
     assert "sticky by sessionPersistence" in accepted["message"]
     address = await asyncio.to_thread(gateway.address, operator)
-    await asyncio.to_thread(_answers, address)
+    await asyncio.to_thread(gateway.wait_leading, address)
     figures.set("sockets_through_gateway", await _held_by_the_nodes(operator, address, issuer, talk))
-
-
-def _answers(address: str) -> None:
-    def answered() -> bool:
-        with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"http://{address}/v1/me", trust_env=False, timeout=2).status_code == 401
-        return False
-
-    wait_until("the gateway to lead to the nodes", answered, 60)
 
 
 async def _held_by_the_nodes(world: World, address: str, issuer: Issuer, talk: Talk) -> int:
@@ -131,8 +118,7 @@ async def _held_by_the_nodes(world: World, address: str, issuer: Issuer, talk: T
     async with Crowd(f"ws://{address}/v1/ws", talk.room, lambda: issuer.token("eve")) as crowd:
         await crowd.be(MANY, over_s=25)
         await crowd.until_connected(60)
-        labels = f"app.kubernetes.io/component=node,app.kubernetes.io/instance={NAME}"
-        hosts = [str(pod["status"]["podIP"]) for pod in world.all("pods", NAMESPACE, labels)]  # type: ignore[index]
+        hosts = [str(pod["status"]["podIP"]) for pod in world.pods(NAME, NAMESPACE, "node")]  # type: ignore[index]
         async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
             held = [(await http.get(f"http://{host}:9100/sample")).json()["connections"] for host in hosts]
         assert sum(held) >= MANY

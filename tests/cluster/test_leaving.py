@@ -15,7 +15,7 @@ from tests.cluster.harness.resources import chat_cluster, restricted
 from tests.cluster.harness.talk import Talk
 from tests.cluster.harness.world import OPERATOR_NAMESPACE, World
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
 
 NAMESPACE = "leaving"
 OURS = "app.kubernetes.io/managed-by=chat-operator"

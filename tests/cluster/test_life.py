@@ -11,11 +11,12 @@ import pytest
 import pytest_asyncio
 
 from chatoperator import certificates
+from chatoperator.objects import at, items, text
 from chatoperator.observe import zones_of
 from chatoperator.showing import shown
-from tests.cluster.conftest import Figures
 from tests.cluster.harness import gateway
 from tests.cluster.harness.cache import HarnessError
+from tests.cluster.harness.figures import Figures
 from tests.cluster.harness.issuer import Issuer
 from tests.cluster.harness.kubernetes import ZONE, wait_until
 from tests.cluster.harness.plugin import kubectl_chat
@@ -131,12 +132,12 @@ async def test_a_cookie_of_a_node_that_leaves_leads_to_another_at_once(
                 await asyncio.sleep(0.05)
 
         asking = asyncio.create_task(ask())
-        pods = school.kubectl("-n", NAMESPACE, "get", "pods", "-l", _labels("node"), "-o", "name").split()
+        pods = [str(pod["metadata"]["name"]) for pod in school.pods(NAME, NAMESPACE, "node")]  # type: ignore[index]
         try:
             left = []
             for pod in pods:
                 left.append(time.monotonic())
-                await asyncio.to_thread(school.kubectl, "-n", NAMESPACE, "delete", pod, "--wait=false")
+                await asyncio.to_thread(school.kubectl, "-n", NAMESPACE, "delete", "pod", pod, "--wait=false")
                 await asyncio.to_thread(wait_until, "another node", lambda: _ready_nodes(school, set(pods)) > 0, 90)
         finally:
             asking.cancel()
@@ -150,16 +151,11 @@ async def test_a_cookie_of_a_node_that_leaves_leads_to_another_at_once(
     await asyncio.to_thread(school.wait_condition, NAME, NAMESPACE, "Ready", "True", 120)
 
 
-def _labels(component: str) -> str:
-    return f"app.kubernetes.io/component={component},app.kubernetes.io/instance={NAME}"
-
-
 def _ready_nodes(world: World, but: set[str]) -> int:
     """Besides those."""
-    where = ("-n", NAMESPACE, "get", "pods", "-l", _labels("node"), "-o")
-    path = "jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type=='Ready')].status}{'\\n'}{end}"
-    told = [line.split() for line in world.kubectl(*where, path).splitlines()]
-    return sum(words[1:] == ["True"] and f"pod/{words[0]}" not in but for words in told if words)
+    found = [pod for pod in world.pods(NAME, NAMESPACE, "node") if at(pod, "metadata", "name") not in but]
+    ready = [each for pod in found for each in items(pod, "status", "conditions") if text(each, "type") == "Ready"]
+    return sum(text(each, "status") == "True" for each in ready)
 
 
 async def test_the_operator_is_small(school: World, figures: Figures) -> None:
@@ -265,12 +261,11 @@ async def test_certificates_are_renewed_without_a_restart_or_a_broken_connection
 
 def uids(world: World, component: str) -> set[str]:
     """Of the pods that are not about to end."""
-    found = [pod["metadata"] for pod in world.all("pods", NAMESPACE, _labels(component))]
-    return {meta["uid"] for meta in found if "deletionTimestamp" not in meta}  # type: ignore[index,operator]
+    return {str(pod["metadata"]["uid"]) for pod in world.pods(NAME, NAMESPACE, component)}  # type: ignore[index]
 
 
 def addresses(world: World, component: str) -> list[str]:
-    return [str(pod["status"]["podIP"]) for pod in world.all("pods", NAMESPACE, _labels(component))]  # type: ignore[index]
+    return [str(pod["status"]["podIP"]) for pod in world.pods(NAME, NAMESPACE, component)]  # type: ignore[index]
 
 
 def _issued(world: World) -> set[str]:
@@ -293,8 +288,7 @@ async def connections(world: World) -> set[tuple[str, int]]:
 
 def _pod(component: str, ordinal: int = 0) -> Callable[[World], tuple[str, str]]:
     def find(world: World) -> tuple[str, str]:
-        pods = world.kubectl("-n", NAMESPACE, "get", "pods", "-l", _labels(component), "-o", "name").split()
-        return NAMESPACE, pods[ordinal].removeprefix("pod/")
+        return NAMESPACE, str(world.pods(NAME, NAMESPACE, component)[ordinal]["metadata"]["name"])  # type: ignore[index]
 
     return find
 
@@ -339,22 +333,10 @@ def _mongodb_primary(world: World) -> tuple[str, str]:
 async def test_nothing_acked_is_lost_when_it_is_killed(
     what: str, find: Callable[[World], tuple[str, str]], school: World, talk: Talk, figures: Figures
 ) -> None:
-    async with talk.client("ana") as ana, talk.client("bob") as bob, talk.client("eve") as eve:
-        for watched in (ana, bob, eve):
-            await watched.subscribe(talk.room)
-        async with Chatter(ana, talk.room, pace=0.05) as one, Chatter(bob, talk.room, pace=0.05) as two:
-            await one.until_acked(20)
-            await two.until_acked(20)
-            namespace, pod = await asyncio.to_thread(find, school)
-            at = await asyncio.to_thread(school.kill_pod, namespace, pod)
-            await one.until_acked(60, within=120)
-            await two.until_acked(60, within=120)
-            figures.recovered(what, time.monotonic() - at)
-            await asyncio.to_thread(school.wait_condition, NAME, NAMESPACE, "Ready", "True", 240)
-            await one.until_acked(20, within=60)
-        verdict = await talk.verdict([ana, bob, eve])
-    lost = len(verdict.problems)
-    before = figures.values["lost_messages"]
-    assert isinstance(before, int)
-    figures.set("lost_messages", before + lost)
+    def ready() -> None:
+        school.wait_condition(NAME, NAMESPACE, "Ready", seconds=240)
+
+    took, verdict = await talk.through(lambda: school.kill_pod(*find(school)), ready)
+    figures.recovered(what, took)
+    figures.total("lost_messages", what, len(verdict.problems))
     assert verdict.ok, str(verdict)

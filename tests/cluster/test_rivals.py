@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.conftest import Figures
 from tests.cluster.harness.cache import ROOT
 from tests.cluster.harness.crowd import Crowd
+from tests.cluster.harness.figures import Figures
 from tests.cluster.harness.issuer import Issuer
 from tests.cluster.harness.resources import chat_cluster, restricted
 from tests.cluster.harness.skaffold import release
 from tests.cluster.harness.talk import Talk
 from tests.cluster.harness.world import World
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
 
 NAME, NAMESPACE, RIVAL = "duel", "arena", "rival"
 PERIOD_S = 8

@@ -9,16 +9,16 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.cluster.conftest import Figures
 from tests.cluster.harness import gateway
 from tests.cluster.harness.crowd import Crowd
+from tests.cluster.harness.figures import Figures
 from tests.cluster.harness.issuer import Issuer
 from tests.cluster.harness.resources import chat_cluster
 from tests.cluster.harness.talk import Talk
 from tests.cluster.harness.world import OPERATOR_NAMESPACE, World
 from tests.integration.promises import Chatter
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
 
 NAME, NAMESPACE = "grow", "campus"
 TARGET, BUDGET = 20, 10
@@ -161,17 +161,10 @@ async def talking(talk: Talk, crowd: Crowd) -> AsyncIterator[None]:
     assert crowd.breaks == []
 
 
-def note(figures: Figures, crowd: Crowd) -> None:
-    """The worst of all tests here."""
-    values = figures.values
-    for name, value in (
-        ("planned_reconnects_per_client", round(crowd.planned(), 2)),
-        ("max_reconnects_per_s", round(crowd.busiest(), 1)),
-    ):
-        before = values.get(name, 0.0)
-        figures.set(name, max(value, before) if isinstance(before, float) else value)
-    refused = values.get("refused_connects", 0)
-    figures.set("refused_connects", len(crowd.refused) + (refused if isinstance(refused, int) else 0))
+def note(figures: Figures, crowd: Crowd, what: str) -> None:
+    figures.worst("planned_reconnects_per_client", what, round(crowd.planned(), 2))
+    figures.worst("max_reconnects_per_s", what, round(crowd.busiest(), 1))
+    figures.total("refused_connects", what, len(crowd.refused))
 
 
 async def test_nodes_are_added_before_anybody_is_refused(
@@ -187,7 +180,7 @@ async def test_nodes_are_added_before_anybody_is_refused(
         await until("nodes for 90", campus, lambda: nodes(campus)["ready"] >= 5, 90)
         await crowd.until_connected()
         await even(campus)
-    note(figures, crowd)
+    note(figures, crowd, "growth")
     assert crowd.refused == []
     assert crowd.cut == []
     assert crowd.busiest() <= BUDGET * 1.2
@@ -209,7 +202,7 @@ async def test_a_rolling_upgrade_asks_everybody_to_move_once(
         took = await until("the rollout", campus, rolled, 400)
         figures.set("rollout_s", round(took, 1))
         await crowd.until_connected()
-    note(figures, crowd)
+    note(figures, crowd, "rollout")
     assert crowd.planned() <= 1.2
     assert crowd.cut == []
     assert crowd.refused == []
@@ -233,7 +226,7 @@ async def test_a_machine_is_drained_one_node_after_the_other(
         await draining
         assert campus.all("pods", NAMESPACE, "machine=goes") == []
         await crowd.until_connected()
-    note(figures, crowd)
+    note(figures, crowd, "machine drained")
     assert 0 < crowd.planned() <= 1.2
     assert crowd.cut == []
     assert crowd.refused == []
@@ -255,7 +248,7 @@ async def test_the_emptiest_are_drained_and_removed_when_the_load_falls(
         figures.set("drain_s", round(await until("its end", campus, lambda: "drain" not in status(campus), 90), 1))
         await until("two nodes", campus, lambda: nodes(campus)["running"] == 2, 300)
         figures.set("scale_in_s", round(time.monotonic() - began, 1))
-    note(figures, crowd)
+    note(figures, crowd, "load falls")
     assert crowd.cut == []
     assert crowd.refused == []
     campus.kubectl("-n", OPERATOR_NAMESPACE, "scale", "deploy/chat-operator", "--replicas=1")

@@ -1,10 +1,12 @@
 """Envoy Gateway in the test cluster, by its own chart, and one Gateway with a plain listener."""
 
+import contextlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import httpx
 import yaml
 
 from tests.cluster.harness import images, tools
@@ -105,6 +107,17 @@ def address(world: World) -> str:
 
     wait_until("the Gateway's address", lambda: bool(known()), 60)
     return f"{known()}:80"
+
+
+def wait_leading(address: str) -> None:
+    """Until it leads to nodes, which takes it a moment after the route was accepted."""
+
+    def answered() -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"http://{address}/v1/me", trust_env=False, timeout=2).status_code == 401
+        return False
+
+    wait_until("the gateway to lead to the nodes", answered, 60)
 
 
 def proxy_pod(world: World) -> str:

@@ -16,6 +16,8 @@ DATASTORES = "localhost/datastores:test"
 PAUSE = "localhost/pause:1"
 GATEWAY = "localhost/gateway:1"
 ENVOY = "localhost/envoy:1"
+_RECIPE = tuple(Path(source).read_bytes() for source in (__file__, archives.__file__))
+"""Goes into the name of every image here: a changed recipe makes another one."""
 
 
 def base_layer() -> Path:
@@ -37,13 +39,13 @@ def pause() -> Path:
         layer = archives.make_layer(target / "root", target / "layer.tar")
         archives.write_archive(target / "image.tar", PAUSE, [layer], entrypoint=["/pause"])
 
-    return kept(f"image-{binary.parent.name}", build) / "image.tar"
+    return kept(f"image-pause-{digest([*_RECIPE, binary.read_bytes()])}", build) / "image.tar"
 
 
 def datastores() -> Path:
     """mongod and nats-server, of the wheels that the other tests use."""
     programs = (_mongod(), _program("nats-server"))
-    stamp = digest(f"{path}{path.stat().st_size}".encode() for path in programs)
+    stamp = digest([*_RECIPE, *(path.read_bytes() for path in programs)])
 
     def build(target: Path) -> None:
         folder = target / "root" / "usr" / "local" / "bin"
@@ -95,8 +97,8 @@ def _bare(binary: Path, name: str, *, entrypoint: Sequence[str] = (), command: S
         archives.write_archive(target / "image.tar", name, [layer], entrypoint=entrypoint, command=command)
         shutil.rmtree(root)
 
-    size = binary.stat().st_size
-    return kept(f"image-{binary.name}-{digest([f'{binary.parent}{size}'.encode()])}", build) / "image.tar"
+    parts = [*_RECIPE, binary.read_bytes(), *(library.read_bytes() for library in _libraries(binary))]
+    return kept(f"image-{binary.name}-{digest(parts)}", build) / "image.tar"
 
 
 def _libraries(binary: Path) -> Iterable[Path]:
@@ -135,7 +137,8 @@ def _sources() -> Iterable[Path]:
 
 def chat() -> Path:
     """The project's own image, built by buildah of what ``skaffold.yaml`` names."""
-    stamp = digest(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() for path in _sources())
+    sources = (str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() for path in _sources())
+    stamp = digest([*_RECIPE, base_layer().parent.name.encode(), *sources])
     wheels = _wheels()
     base = _base_archive()
     artifact = skaffold.artifact()

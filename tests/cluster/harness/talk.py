@@ -1,18 +1,23 @@
 """People who talk over a cluster in Kubernetes, and the verdict over what they were promised."""
 
+import asyncio
 import secrets
+import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import httpx
 
 from chatclient import Timing
 from chatnode.protocol.frames import Position
 from tests.cluster.harness.issuer import Issuer
+from tests.integration.promises import Chatter
 from tests.oracle import Log, Verdict, Watched, judge
 from tests.oracle.effects import place
 
 PEOPLE = ("ana", "bob", "eve")
 TIMING = Timing(reply_s=5.0, ping_s=4.0)
+_PACE_S: Final = 0.05
 
 
 class Talk:
@@ -53,5 +58,24 @@ class Talk:
             await watched.until_at(self.room, last, within=60)
         return judge(self.log.records, {self.room: await present[0].whole_history(self.room)})
 
+    async def through(
+        self, loss: Callable[[], float], settled: Callable[[], None], *, within: float = 120.0
+    ) -> tuple[float, Verdict]:
+        """Two people talk and a third listens while something is lost, until ``settled`` returns.
 
-Killer = Callable[[], str]
+        ``loss`` says when it was (monotonic). The answer begins with how long after it sixty more messages of each
+        had been acked.
+        """
+        async with self.client("ana") as ana, self.client("bob") as bob, self.client("eve") as eve:
+            for watched in (ana, bob, eve):
+                await watched.subscribe(self.room)
+            async with Chatter(ana, self.room, pace=_PACE_S) as one, Chatter(bob, self.room, pace=_PACE_S) as two:
+                await one.until_acked(20)
+                await two.until_acked(20)
+                at = await asyncio.to_thread(loss)
+                await one.until_acked(60, within=within)
+                await two.until_acked(60, within=within)
+                took = time.monotonic() - at
+                await asyncio.to_thread(settled)
+                await one.until_acked(20, within=60)
+            return took, await self.verdict([ana, bob, eve])

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import yaml
 
-from tests.cluster.harness import images, skaffold, tools
+from tests.cluster.harness import forwarding, images, skaffold, tools
 from tests.cluster.harness.cache import ROOT, HarnessError, run
 from tests.cluster.harness.kubernetes import Kubernetes, wait_until
 
@@ -29,7 +29,8 @@ class World:
         self.image = os.environ.get("CHAT_TEST_IMAGE", images.CHAT)
         self.datastores = os.environ.get("CHAT_TEST_DATASTORES", images.DATASTORES if kubernetes else "")
         """The image with both datastores; empty: the ones that the resource names by default."""
-        self._kubectl = tools.built("kubernetes") / "kubectl"
+        self._kubectl = _tool("kubectl", "kubernetes", own=kubernetes is not None)
+        self._helm = _tool("helm", "helm", own=kubernetes is not None)
 
     @property
     def kubectl_folder(self) -> Path:
@@ -58,6 +59,12 @@ class World:
         where = ("-l", selector) if selector else ()
         found = self.kubectl("get", kind, "-n", namespace, *where, "-o", "json")
         return msgspec.json.decode(found, type=dict[str, object])["items"]  # type: ignore[return-value]
+
+    def pods(self, name: str, namespace: str, component: str) -> list[Document]:
+        """Of one part of a ChatCluster; without those that are about to end."""
+        labels = f"app.kubernetes.io/component={component},app.kubernetes.io/instance={name}"
+        found = self.all("pods", namespace, labels)
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]  # type: ignore[operator]
 
     def condition(self, name: str, namespace: str, kind: str) -> Mapping[str, str]:
         """A condition of a ChatCluster; empty while there is none."""
@@ -92,8 +99,7 @@ class World:
         return "\n".join(told)
 
     def helm(self, *arguments: str | Path) -> str:
-        helm = tools.built("helm") / "helm"
-        return run([helm, *arguments], env={"KUBECONFIG": str(self.kubeconfig)})
+        return run([self._helm, *arguments], env={"KUBECONFIG": str(self.kubeconfig)})
 
     def install_chart(self, *settings: str, chart: Path | None = None) -> None:
         """Install or upgrade the operator by its chart (or another), and wait until it is there."""
@@ -120,23 +126,20 @@ class World:
             yield f"{self.kubectl('-n', namespace, 'get', 'svc', service, '-o', 'jsonpath={.spec.clusterIP}')}:{port}"
             return
         command = [str(self._kubectl), "--kubeconfig", str(self.kubeconfig), "-n", namespace]
-        with subprocess.Popen(
-            [*command, "port-forward", f"svc/{service}", f":{port}"], stdout=subprocess.PIPE, text=True
-        ) as forward:
-            try:
-                line = forward.stdout.readline() if forward.stdout else ""
-                found = re.search(r"127\.0\.0\.1:(\d+)", line)
-                if found is None:
-                    raise HarnessError(f"port-forward to {namespace}/{service}: {line}")
-                yield f"127.0.0.1:{found[1]}"
-            finally:
-                forward.terminate()
+        with forwarding.forwarded([*command, "port-forward", f"svc/{service}"], port) as local:
+            yield local
 
     def kill_pod(self, namespace: str, pod: str) -> float:
         """Without any grace, as when its machine goes; the moment."""
         at = time.monotonic()
         self.kubectl("-n", namespace, "delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
         return at
+
+
+def _tool(name: str, module: str, *, own: bool) -> Path:
+    """For a cluster that somebody has, the program that they use; it takes minutes to build one."""
+    theirs = None if own else shutil.which(name)
+    return Path(theirs) if theirs else tools.built(module) / name
 
 
 @contextlib.contextmanager
