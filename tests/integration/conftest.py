@@ -20,8 +20,9 @@ from tests.integration import promises
 from tests.integration.blocking_proxy import BlockingProxy
 
 _LONGEST: Final = (
-    *("promises_faults", "local_up", "worker_faults", "local_cluster", "client_ladder", "worker_streams"),
-    *("node_faults", "without_mongodb", "transports", "hostile", "without_nats", "promises", "worker"),
+    *("promises_faults", "promises_mix", "local_up", "worker_faults", "local_cluster", "client_ladder", "node_faults"),
+    *("worker_streams", "without_mongodb", "transports", "promises", "hostile", "without_nats", "socket_bounds"),
+    *("worker", "fallbacks", "client_outbox", "promises_resends", "control"),
 )
 """Files that take longest, half a minute and more: begun first, so that at the end no core waits for one of them."""
 
@@ -116,9 +117,13 @@ def database(mongo: MongoAddress) -> Iterator[str]:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def cluster(module_folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[LocalCluster]:
-    """Two nodes for all tests of a module, set by its ``SETTINGS``, or as the tests of the promises are."""
+    """Two nodes for all tests of a module, set by its ``SETTINGS``, or as the tests of the promises are.
+
+    What kills nats-server says ``SYNC_ALWAYS = True``, as it is in production.
+    """
     settings = getattr(request.module, "SETTINGS", promises.SETTINGS)
-    async with LocalCluster(module_folder, nodes=2, settings=settings, sync_always=False) as running:
+    sync_always = getattr(request.module, "SYNC_ALWAYS", False)
+    async with LocalCluster(module_folder, nodes=2, settings=settings, sync_always=sync_always) as running:
         yield running
 
 

@@ -1,8 +1,8 @@
 """Peers that connect and say nothing, or next to nothing, while others talk: when they are cut, and what they cost.
 
-``python -m tests.integration.hostile --peers 1000`` starts a node of its own and prints the figures. Half of the peers
-are silent, half send one byte of a header each second. They live in a process of their own, so that what is measured is
-the node and not them.
+``python -m tests.integration.hostile --peers 1000`` starts two nodes of its own, attacks one, and prints the figures.
+Half of the peers are silent, half send one byte of a header each second. They live in a process of their own, so that
+what is measured is the node and not them.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from msgspec import Struct
 
 from chatnode.local.cluster import LocalCluster
 from tests.integration.lines import SocketLine, lines
-from tests.integration.promises import rest
+from tests.integration.promises import make_room
 
 LISTENERS: Final = 20
 PACE_S: Final = 0.02
@@ -49,13 +50,16 @@ class Figures(Struct, frozen=True):
     during_p99_ms: float
     after_p50_ms: float
     after_p99_ms: float
+    beside_p50_ms: float
+    """During the attack, at another node that nobody attacks."""
+    beside_p99_ms: float
     deliveries: int
 
     @property
     def slowdown(self) -> float:
-        """How many times as long the slowest hundredth of the deliveries took, against the worse of before and after:
-        what else the machine does comes and goes."""
-        return self.during_p99_ms / max(self.before_p99_ms, self.after_p99_ms)
+        """How many times as long the slowest hundredth of the deliveries took, against the worst of before, after and
+        beside: what else the machine does comes and goes."""
+        return self.during_p99_ms / max(self.before_p99_ms, self.after_p99_ms, self.beside_p99_ms)
 
 
 async def hold(host: str, port: int, count: int) -> Cuts:
@@ -88,31 +92,28 @@ async def _drip(writer: asyncio.StreamWriter) -> None:
 
 
 async def measure(cluster: LocalCluster, peers: int, seconds: float) -> Figures:
-    """Talk for so long, while hostile peers are connected to the first node, and for so long again."""
-    room, users = f"room-{secrets.token_hex(4)}", [f"u{number}" for number in range(LISTENERS)]
-    members = [{"user": user, "role": "learner"} for user in users]
-    await rest(cluster, "PUT", f"/v1/rooms/{room}", {"kind": "course", "title": "Talk", "members": members})
-    url = cluster.node_urls[0]
-    people = [SocketLine(url, cluster.token(user), {room: None}) for user in users]
+    """Talk for so long, while hostile peers are connected to the first node, and for so long again; all the time others
+    talk at the second node."""
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(lines(*people))
-        for each in people:
-            await each.subscribed(room)
-        await _talk(people, room, 1.0)
-        before = await _talk(people, room, seconds)
-        host, port = url.removeprefix("http://").split(":")
+        attacked, other = [await _meet(cluster, node, stack) for node in (0, 1)]
+        await asyncio.gather(_talk(attacked, 1.0), _talk(other, 1.0))
+        before, _ = await asyncio.gather(_talk(attacked, seconds), _talk(other, seconds))
+        host, port = attacked.people[0].url.removeprefix("http://").split(":")
         attack = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", __spec__.name if __name__ == "__main__" else __name__),
             *("--attack", host, port, "--peers", str(peers)),
             stdout=asyncio.subprocess.PIPE,
         )
         during: list[float] = []
+        beside: list[float] = []
         answer = asyncio.create_task(attack.communicate())
         while not answer.done():
-            during += await _talk(people, room, 1.0)
+            some, others = await asyncio.gather(_talk(attacked, 1.0), _talk(other, 1.0))
+            during += some
+            beside += others
         out, _ = await answer
         cuts = msgspec.json.decode(out, type=Cuts)
-        after = await _talk(people, room, seconds)
+        after, _ = await asyncio.gather(_talk(attacked, seconds), _talk(other, seconds))
     return Figures(
         peers,
         round(cuts.first_s, 2),
@@ -120,12 +121,32 @@ async def measure(cluster: LocalCluster, peers: int, seconds: float) -> Figures:
         *(_percentile(before, 50), _percentile(before, 99)),
         *(_percentile(during, 50), _percentile(during, 99)),
         *(_percentile(after, 50), _percentile(after, 99)),
+        *(_percentile(beside, 50), _percentile(beside, 99)),
         len(before) + len(during) + len(after),
     )
 
 
-async def _talk(people: Sequence[SocketLine], room: str, seconds: float) -> list[float]:
+@dataclass(frozen=True)
+class _Company:
+    """People in a room, all at one node."""
+
+    room: str
+    people: Sequence[SocketLine]
+
+
+async def _meet(cluster: LocalCluster, node: int, stack: AsyncExitStack) -> _Company:
+    users = [f"u{node}-{number}" for number in range(LISTENERS)]
+    room = await make_room(cluster, users)
+    people = [SocketLine(cluster.node_urls[node], cluster.token(user), {room: None}) for user in users]
+    await stack.enter_async_context(lines(*people))
+    for each in people:
+        await each.subscribed(room)
+    return _Company(room, people)
+
+
+async def _talk(company: _Company, seconds: float) -> list[float]:
     """Milliseconds from each send to each delivery."""
+    people = company.people
     latencies: list[float] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -137,7 +158,7 @@ async def _talk(people: Sequence[SocketLine], room: str, seconds: float) -> list
             latencies.append((time.monotonic() - began) * 1000)
 
         waiting = [asyncio.create_task(heard(each)) for each in people]
-        assert (await people[0].send(room, text))["type"] == "ack"
+        assert (await people[0].send(company.room, text))["type"] == "ack"
         await asyncio.gather(*waiting)
         for each in people:
             each.frames.clear()
@@ -151,7 +172,7 @@ def _percentile(values: Sequence[float], percent: int) -> float:
 
 async def _run(peers: int, seconds: float) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
-        async with LocalCluster(Path(folder) / "data", nodes=1, settings=_SETTINGS) as cluster:
+        async with LocalCluster(Path(folder) / "data", nodes=2, settings=_SETTINGS) as cluster:
             return await measure(cluster, peers, seconds)
 
 
@@ -167,7 +188,7 @@ def main() -> int:
         return 0
     figures = asyncio.run(_run(options.peers, options.seconds))
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
-    sys.stdout.write(f"p99 of delivery: {figures.slowdown:.2f} times that before\n")
+    sys.stdout.write(f"p99 of delivery: {figures.slowdown:.2f} times what it is without them\n")
     return 0
 
 

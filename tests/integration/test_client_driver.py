@@ -205,7 +205,7 @@ async def test_a_call_that_is_cancelled_while_it_connects_leaves_nothing(site: S
 
 
 async def test_a_call_without_answer_says_so_and_goes_on_trying(site: Site) -> None:
-    async with client(site, timeout=0.2) as ana:
+    async with client(site, timeout=1.0) as ana:
         site.node.refusals = 10_000
         with pytest.raises(Unanswered, match="outcome is unknown") as unanswered:
             await ana.send("r", "late")
@@ -352,7 +352,7 @@ async def test_a_slow_taker_loses_nothing_and_holds_nothing_up(site: Site) -> No
 
 
 async def test_a_node_that_answers_nothing_is_left(site: Site) -> None:
-    async with client(site, timing=Timing(reply_s=0.1)) as ana:
+    async with client(site, timing=Timing(reply_s=0.5)) as ana:
         site.deaf = True
         sending = asyncio.create_task(ana.send("r", "x"))
         await asyncio.sleep(0.05)

@@ -192,7 +192,7 @@ async def unsent(ana: Client, count: int) -> list[Unsent]:
 
 
 async def test_what_is_deleted_before_it_was_sent_is_never_sent(talk: Talk, proxy: BlockingProxy, outbox: Path) -> None:
-    async with client(talk, proxy.socket_url, outbox, timeout=0.5) as ana:
+    async with client(talk, proxy.socket_url, outbox, timeout=2.0) as ana:
         proxy.block("/v1/ws", "/v1/events", "/v1/poll", "/v1/commands")
         async with asyncio.timeout(5.0):
             while ana.connected:
