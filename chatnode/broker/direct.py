@@ -9,6 +9,7 @@ lies between (:meth:`whole`).
 import asyncio
 import itertools
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from email.parser import BytesHeaderParser
 from typing import Final
@@ -207,8 +208,11 @@ class DirectReader:
             await asyncio.sleep(0.05)
         raise AssertionError("unreachable")
 
-    async def whole(self, stream: str, subject: str, seq: int, end: int, limit: int) -> list[Stored] | None:
-        """:meth:`upto`, where the leader holds nothing more between any two of them: one question for each pair."""
+    async def whole(
+        self, stream: str, subject: str, seq: int, end: int, limit: int, *, checked: int | None = None
+    ) -> list[Stored] | None:
+        """:meth:`upto`, where the leader holds nothing more between any two of them: one question for each pair, of the
+        last ``checked`` where that is given."""
         found = await self.upto(stream, subject, seq, end, limit)
         if found is None:
             return None
@@ -216,8 +220,7 @@ class DirectReader:
         if edges[-1] < end:
             edges.append(end + 1)
         spans = [span for span in itertools.pairwise(edges) if span[1] - span[0] > 1]
-        lost = await asyncio.gather(*(self._between(stream, subject, *span) for span in spans))
-        missed = [message for messages in lost for message in messages]
+        missed = await self._missed(stream, subject, spans[0 if checked is None else max(0, len(spans) - checked) :])
         if not missed:
             return found
         log.warning(
@@ -226,6 +229,16 @@ class DirectReader:
         )
         together = sorted((*found, *missed), key=lambda message: message.seq)
         return together if len(together) <= limit else None
+
+    async def _missed(self, stream: str, subject: str, spans: Sequence[tuple[int, int]]) -> list[Stored]:
+        questions = [asyncio.ensure_future(self._between(stream, subject, *span)) for span in spans]
+        try:
+            return [message for messages in await asyncio.gather(*questions) for message in messages]
+        finally:
+            # Where one fails nobody waits for the others.
+            for question in questions:
+                question.cancel()
+            await asyncio.gather(*questions, return_exceptions=True)
 
     async def _between(self, stream: str, subject: str, low: int, high: int) -> list[Stored]:
         """What the leader holds of a subject between two sequences, both left out."""

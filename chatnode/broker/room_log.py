@@ -30,8 +30,12 @@ class StreamRoomLog:
     async def upto(self, room: str, seq: int, end: int, limit: int) -> list[Stored] | None:
         return await self._reader.upto(stream_name(partition_of(room)), room_subject(room), seq, end, limit)
 
-    async def whole(self, room: str, seq: int, end: int, limit: int) -> list[Stored] | None:
-        return await self._reader.whole(stream_name(partition_of(room)), room_subject(room), seq, end, limit)
+    async def whole(
+        self, room: str, seq: int, end: int, limit: int, *, checked: int | None = None
+    ) -> list[Stored] | None:
+        return await self._reader.whole(
+            stream_name(partition_of(room)), room_subject(room), seq, end, limit, checked=checked
+        )
 
     async def newest(self, room: str, end: int, limit: int) -> tuple[int, list[Stored]]:
         return await self._reader.newest(stream_name(partition_of(room)), room_subject(room), end, limit)

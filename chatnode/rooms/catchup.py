@@ -25,9 +25,8 @@ from chatnode.rooms.outage import HistoryOutage
 from chatnode.rooms.ports import HistoryAway, HistoryReader, Page, RoomLog, Stored, Unavailable, Watermark
 from chatnode.rooms.render import cursor_of, event_of
 from chatnode.rooms.room import Room
+from chatnode.rooms.tail import TAIL_MAX, tail_of
 
-TAIL_MAX: Final = 5000
-"""Events that the history writer may lag behind in one room before its pages cannot be answered."""
 _PARTIAL_EVENTS: Final = 400
 """Last events that the newest page is made of while MongoDB is away; :data:`TAIL_MAX` for pages further back."""
 _HISTORY_S: Final = 5.0
@@ -165,7 +164,7 @@ class CatchUp:
         try:
             written, page = await self._kept(room, asked)
             start = written.seq if written is not None and written.epoch == epoch else 0
-            tail = await self._tail(room, epoch, start, end) if end > start else []
+            tail = await self._tail(room, epoch, start, end)
         except HistoryAway:
             return await self._partial(room, asked, Cursor(epoch, end))
         return merge(page, tail, **asked._asdict(), upto=bound)
@@ -263,9 +262,7 @@ class CatchUp:
         return head == cursor
 
     async def _tail(self, room: str, epoch: int, start: int, end: int) -> list[StoredEvent]:
-        stored = await self._log.upto(room, start, end, TAIL_MAX)
-        if stored is None:
-            raise Unavailable(f"history of {room} is more than {TAIL_MAX} events behind")
+        stored = await tail_of(self._log, room, start, end)
         events = self._events(stored, epoch, start)
         keys = [(event.sender, event.id) for event in events if not isinstance(event, MemberEvent)]
         recorded = await self._history.commands(keys) if keys else {}

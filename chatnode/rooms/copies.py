@@ -13,12 +13,12 @@ import msgspec
 
 from chatnode.protocol.envelope import Envelope, decode_envelope
 from chatnode.protocol.frames import Position
-from chatnode.rooms.ports import HistoryReader, RoomLog, Unavailable
+from chatnode.rooms.ports import HistoryReader, RoomLog
+from chatnode.rooms.tail import tail_of
 
 LATE_MS: Final = 60_000
 """Half the duplicate window: the other half is for clocks that differ."""
 _AT_ONCE: Final = 200
-_TAIL_MAX: Final = 5000
 
 
 def is_late(envelope: Envelope, stored_ms: int) -> bool:
@@ -49,11 +49,8 @@ async def find_void(
 
 
 async def _firsts_in_tail(log: RoomLog, room: str, last: Position, above: int) -> dict[tuple[str, str], Position]:
-    tail = await log.upto(room, above, last.seq, _TAIL_MAX) if last.seq > above else []
-    if tail is None:
-        raise Unavailable(f"history of {room} is more than {_TAIL_MAX} events behind")
     firsts: dict[tuple[str, str], Position] = {}
-    for stored in tail:
+    for stored in await tail_of(log, room, above, last.seq):
         try:
             envelope = decode_envelope(stored.data)
         except msgspec.DecodeError:

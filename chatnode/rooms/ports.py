@@ -179,9 +179,11 @@ class RoomLog(Protocol):
         """All events in ``(seq, end]``, where the leader is known to hold one at ``end``; None: more than ``limit``."""
         ...
 
-    async def whole(self, room: str, seq: int, end: int, limit: int) -> list[Stored] | None:
+    async def whole(
+        self, room: str, seq: int, end: int, limit: int, *, checked: int | None = None
+    ) -> list[Stored] | None:
         """:meth:`upto`, checked with the leader: a damaged replica leaves out what it has lost. Dearer, by one question
-        for each event."""
+        for each event, or for each of the last ``checked``."""
         ...
 
     async def newest(self, room: str, end: int, limit: int) -> tuple[int, list[Stored]]:

@@ -3,16 +3,14 @@ there on; together, everything (ARCHITECTURE §2.2).
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
 import msgspec
 
 from chatnode.protocol.envelope import Envelope, decode_envelope
 from chatnode.protocol.frames import Position
 from chatnode.rooms import refusals
-from chatnode.rooms.ports import CommandRecord, HistoryReader, RoomLog, Stored, Unavailable
-
-_TAIL_MAX: Final = 5000
+from chatnode.rooms.ports import CommandRecord, HistoryReader, RoomLog, Stored
+from chatnode.rooms.tail import tail_of
 
 
 class Sought:
@@ -76,14 +74,14 @@ class LookUps:
         last = await self._log.last(room)
         end = 0 if last is None else last.seq
         start = written.seq if written is not None and written.epoch == epoch else 0
-        sought.read(await self._between(room, start, end), end)
+        sought.read(await tail_of(self._log, room, start, end), end)
         return sought
 
     async def go_on(self, sought: Sought) -> None:
         """To the room's end as it is by now."""
         last = await self._log.last(sought.room)
         end = sought.upto if last is None else last.seq
-        sought.read(await self._between(sought.room, sought.upto, end), end)
+        sought.read(await tail_of(self._log, sought.room, sought.upto, end), end)
 
     async def at(self, room: str, user: str, command: str, seq: int) -> CommandRecord | None:
         """What NATS has stored at ``seq``, or what MongoDB has recorded of this command."""
@@ -107,14 +105,6 @@ class LookUps:
         if message is None or message.notice is not None:
             raise refusals.no_message(position)
         return refusals.Target(message.sender, message.deleted is not None)
-
-    async def _between(self, room: str, start: int, end: int) -> list[Stored]:
-        if end <= start:
-            return []
-        tail = await self._log.upto(room, start, end, _TAIL_MAX)
-        if tail is None:
-            raise Unavailable(f"more than {_TAIL_MAX} events of {room} would have to be looked through")
-        return tail
 
 
 def record_of(envelope: Envelope, epoch: int, seq: int) -> CommandRecord:

@@ -162,6 +162,9 @@ class Acts:
     def _do_short_answers(self, action: Action) -> None:
         self.nats.short_answers_until = self.clock.now + action.seconds
 
+    def _do_damage(self, action: Action) -> None:
+        self._stream(action).damage(action.who, max(1, action.what // 10))
+
     def _do_slow_interest(self, action: Action) -> None:
         self.nats.slow_interest_until = self.clock.now + action.seconds
         self._disturb(action.seconds)

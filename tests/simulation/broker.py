@@ -214,7 +214,8 @@ class Nats:
         if not up:
             return
         query = _QUERIES.decode(payload)
-        found = stream.after(query.next_by_subj, query.seq, self._horizon(stream, self.chance.choice(up)))
+        server = self.chance.choice(up)
+        found = stream.held_by(server, stream.after(query.next_by_subj, query.seq, self._horizon(stream, server)))
         short = self.clock.now < self.short_answers_until
         if not found or (short and self.chance.random() < 0.3):
             answer(b"", {"Status": "404", "Description": "Message Not Found"})

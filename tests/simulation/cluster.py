@@ -34,7 +34,7 @@ from chatnode.worker.stream import StreamWorker
 from tests.simulation.broker import Nats
 from tests.simulation.connection import Connection
 from tests.simulation.database import Database
-from tests.simulation.streams import WALL_0, Entry, Stream
+from tests.simulation.streams import SERVERS, WALL_0, Entry, Stream
 from tests.simulation.virtual_time import Clock, Process, wake
 
 _SETTINGS: Final = tuple(
@@ -261,7 +261,7 @@ class StreamPort:
 
     async def rescued(self, missing: range) -> Sequence[Stored]:
         await self._reach()
-        return ()
+        return [stored(entry) for entry in self._stream.entries if entry.seq in missing]
 
     async def drop_below(self, seq: int, *, subject: str | None = None) -> int:
         await self._reach()
@@ -285,6 +285,8 @@ class Feed:
         self._next = start
         self._waiting: asyncio.Future[None] | None = None
         self._came = False
+        self._server: int | None = None
+        """Which one feeds it; drawn once that makes a difference."""
 
     async def __aenter__(self) -> Self:
         await self._port._reach()
@@ -332,7 +334,12 @@ class Feed:
         return [Arrived(stored(entry), last - entry.seq) for entry in found]
 
     def _found(self) -> list[Entry]:
-        return [entry for entry in self._stream.entries if entry.seq >= self._next]
+        found = [entry for entry in self._stream.entries if entry.seq >= self._next]
+        if not self._stream.holes:
+            return found
+        if self._server is None:
+            self._server = self._member.nats.chance.randrange(SERVERS)
+        return self._stream.held_by(self._server, found)
 
     async def acknowledge(self) -> None:
         return None

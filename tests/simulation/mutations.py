@@ -14,6 +14,8 @@ import chatnode.rooms.catchup
 import chatnode.rooms.gaps
 import chatnode.rooms.hub
 import chatnode.rooms.room
+import chatnode.rooms.stored
+import chatnode.rooms.tail
 from chatclient.following import Following
 from chatclient.following import Verdict as Seen
 from chatclient.outbox import WINDOW, Outbox
@@ -27,7 +29,7 @@ from chatnode.protocol.errors import ErrorCode
 from chatnode.rooms.catchup import CatchUp
 from chatnode.rooms.chain import Verdict
 from chatnode.rooms.hub import Hub
-from chatnode.rooms.ports import Accepted, NotStored, Unknown, Watermark
+from chatnode.rooms.ports import Accepted, NotStored, Stored, Unknown, Watermark
 from chatnode.rooms.posting import Poster, Posting
 from chatnode.rooms.refusals import refusal
 from chatnode.rooms.room import Phase, Room
@@ -74,17 +76,10 @@ def _no_look_up() -> Sequence[Patch]:
 
 
 def _only_database() -> Sequence[Patch]:
-    original = LookUps.seek
-
-    async def nothing(*_args: object) -> list[object]:
+    async def nothing(*_args: object) -> list[Stored]:
         return []
 
-    async def seek(self: LookUps, room: str, user: str, commands: Sequence[str]) -> Sought:
-        blind = copy.copy(self)
-        blind._between = nothing  # type: ignore[method-assign, assignment]
-        return await original(blind, room, user, commands)
-
-    return [(LookUps, "seek", seek)]
+    return [(chatnode.rooms.stored, "tail_of", nothing)]
 
 
 def _no_expected_sequence() -> Sequence[Patch]:
@@ -461,6 +456,24 @@ def _opening_rooms_keep_their_epoch() -> Sequence[Patch]:
     return [(Hub, "_open", opened)]
 
 
+def _replicas_believed() -> Sequence[Patch]:
+    async def missed(*_args: object) -> list[Stored]:
+        return []
+
+    return [(DirectReader, "_missed", missed)]
+
+
+def _tails_believe_replicas() -> Sequence[Patch]:
+    return [(chatnode.rooms.tail, "_CHECKED", 0)]
+
+
+def _feed_believed() -> Sequence[Patch]:
+    async def rescue(*_args: object) -> Sequence[Stored]:
+        return ()
+
+    return [(StreamWorker, "_rescue", rescue)]
+
+
 MUTATIONS: Final = (
     Mutation("no-look-up", "§2.2 a resend is looked up in commands and the tail", _no_look_up),
     Mutation("no-tail-in-look-up", "§2.2 the look-up covers the stream beyond the watermark", _only_database),
@@ -500,5 +513,12 @@ MUTATIONS: Final = (
     ),
     Mutation("rights-before-look-up", "§2.2 what is stored is told as stored", _rights_before_look_up),
     Mutation("opening-keeps-epoch", "§1 a new epoch ends every room", _opening_rooms_keep_their_epoch),
+    Mutation(
+        "replicas-believed", "§3.6 what lies between the events of a range is asked of the leader", _replicas_believed
+    ),
+    Mutation(
+        "tails-believe-replicas", "§2.2, §3.6 and so is what lies between those of a tail", _tails_believe_replicas
+    ),
+    Mutation("feed-believed", "§3.5 what was not fed is asked of other servers", _feed_believed),
     Mutation("no-check-before-publish", "§2.5 rights are checked right before the publish", _no_check_before_publish),
 )

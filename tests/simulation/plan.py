@@ -60,6 +60,8 @@ FAULTS: Final = (
 )  # fmt: skip
 _MORE: Final = 0.02
 """How many plans get another scene besides."""
+_DAMAGED: Final = 0.02
+"""How many have a damaged disk besides."""
 RARE: Final = ("lose_stream", "go_back", "purge", "revoke", "revoke")
 
 
@@ -81,6 +83,8 @@ def draw_plan(seed: int) -> Plan:
         actions.extend(_fault(chance, name, nodes, people, rooms, length) for name in names)
     if chance.random() < _MORE:
         actions.extend(_more(chance, nodes, people, rooms))
+    if chance.random() < _DAMAGED:
+        actions.extend(_damaged(chance, people, rooms))
     kinds = {action.kind for action in actions}
     return Plan(
         seed=seed,
@@ -216,6 +220,28 @@ def _more(chance: random.Random, nodes: int, people: int, rooms: int) -> list[Ac
         act(draw(9.0, 12.0), "send", who),
         act(draw(9.0, 12.0), "send", other),
     ]
+
+
+def _damaged(chance: random.Random, people: int, rooms: int) -> list[Action]:
+    """One server has lost some of what was just said, when people come back to it, or while the worker is behind."""
+    draw = chance.uniform
+    who, other = chance.sample(range(people), 2)
+    room = chance.randrange(rooms)
+    at = draw(0.4, 2.0)
+
+    def act(after: float, kind: str, who: int = 0, what: int = 0, seconds: float = 0.0) -> Action:
+        return Action(round(at + after, 3), kind, who, what, round(seconds, 3))
+
+    away = draw(2.0, 6.0)
+    return [
+        act(0.0, "offline", who, seconds=away),
+        *([act(0.1, "pause_worker", seconds=draw(3.0, 9.0))] if chance.random() < 0.5 else ()),
+        act(draw(0.1, 1.0), "burst", other, room + 10 * chance.randint(1, 4)),
+        act(draw(1.0, away), "damage", chance.randrange(3), room + 10 * chance.randint(1, 4)),
+        act(draw(0.0, away + 1.0), chance.choice(("lose_live", "deaf", "drop", "crash_client", "subscribe", "elect")),
+            chance.randrange(people), 2, seconds=draw(0.1, 1.0)),
+        act(away + draw(0.5, 2.0), chance.choice(("look", "crash_client", "subscribe")), other, room),
+    ]  # fmt: skip
 
 
 def _when(chance: random.Random, length: float) -> float:

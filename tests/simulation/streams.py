@@ -87,6 +87,8 @@ class Stream:
         self._unshown: list[Entry] = []
         self._batches: dict[str, list[Staged]] = {}
         self.watchers: list[Callable[[], None]] = []
+        self.holes: dict[int, set[int]] = {}
+        """What a server whose disk was damaged has lost, and does not say so."""
 
     @property
     def epoch(self) -> int:
@@ -107,6 +109,10 @@ class Stream:
             if entry.seq < seq:
                 return None
         return None
+
+    def held_by(self, server: int, entries: list[Entry]) -> list[Entry]:
+        lost = self.holes.get(server)
+        return [entry for entry in entries if entry.seq not in lost] if lost else entries
 
     def after(self, subject: str, seq: int, horizon: float) -> list[Entry]:
         """From ``seq`` on."""
@@ -259,7 +265,7 @@ class Stream:
         self.nats.clock.later(seconds, self._elect)
 
     def _elect(self) -> None:
-        up = [server for server in range(SERVERS) if not self.nats.paused(server)]
+        up = [server for server in range(SERVERS) if not self.nats.paused(server) and server not in self.holes]
         if not up:
             self.nats.clock.later(0.5, self._elect)
             return
@@ -269,6 +275,17 @@ class Stream:
             entry.due = self.nats.clock.now
         self._unshown.clear()
         self.nats.advise(self.name)
+
+    def damage(self, server: int, count: int) -> None:
+        """Up to ``count`` entries in a row are gone from one server that does not lead; never the last one, after which
+        it would ask the leader for what follows."""
+        if server == self.leader:
+            server = (server + 1) % SERVERS
+        if not self.holes and len(self.entries) > 1:
+            start = self.nats.chance.randrange(len(self.entries) - 1)
+            self.holes[server] = {
+                entry.seq for entry in self.entries[start : min(start + count, len(self.entries) - 1)]
+            }
 
     def purge_below(self, seq: int) -> int:
         kept = [entry for entry in self.entries if entry.seq >= seq]
@@ -299,6 +316,7 @@ class Stream:
 
     def _restarted(self) -> None:
         """The servers were down for that: whoever was connected or fed is so no longer."""
+        self.holes.clear()
         self.watchers.clear()
         for connection in tuple(self.nats.connections):
             connection.cut(self.nats.draw(0.1, 1.0))

@@ -1,5 +1,6 @@
 """Ranges of a stream, where the servers that answer are not all equally far."""
 
+import asyncio
 from collections.abc import Iterator
 from itertools import chain, repeat
 
@@ -103,3 +104,36 @@ async def test_where_events_follow_each_other_at_once_the_leader_is_not_asked() 
 async def test_with_what_was_lost_a_range_may_be_more_than_was_asked_for() -> None:
     reader = Damaged({3, 4, 5, 6}, {4, 5})
     assert await reader.whole("CHAT_0", "chat.0.room.one", 2, 6, 3) is None
+
+
+async def test_of_a_long_range_only_the_end_can_be_checked() -> None:
+    reader = Damaged(set(range(2, 400, 2)), {100, 390})
+    found = await reader.whole("CHAT_0", "chat.0.room.one", 1, 398, 1000, checked=20)
+    assert found is not None
+    assert set(range(2, 400, 2)) - {message.seq for message in found} == {100}
+    assert reader.questions <= 2 * 20
+
+
+class Leaderless(Damaged):
+    """The first question about what lies between fails, the others get no answer."""
+
+    def __init__(self) -> None:
+        super().__init__(set(range(2, 40, 2)), set())
+        self.waiting = 0
+
+    async def _get(self, stream: str, query: dict[str, str | int], what: str) -> Stored | None:
+        if query["seq"] == 3:
+            await asyncio.sleep(0)
+            raise Unavailable(what)
+        self.waiting += 1
+        try:
+            return await asyncio.get_running_loop().create_future()
+        finally:
+            self.waiting -= 1
+
+
+async def test_where_one_question_fails_the_others_are_not_left_behind() -> None:
+    reader = Leaderless()
+    with pytest.raises(Unavailable):
+        await reader.whole("CHAT_0", "chat.0.room.one", 1, 38, 100)
+    assert reader.waiting == 0
