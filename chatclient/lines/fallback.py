@@ -12,6 +12,7 @@ import msgspec
 from chatclient.ladder import End
 from chatclient.lines.followed import Elsewhere, Followed, Request
 from chatclient.lines.line import OPEN_S, Ending, Links
+from chatclient.lines.network import LinkTransport
 from chatclient.lines.posting import REQUESTS_MAX, Posting
 from chatclient.lines.retrying import refusal_of
 from chatnode.protocol.codec import decode_command, decode_server_frame
@@ -69,7 +70,7 @@ class FallbackLine(ABC):
             return Ending(End(), str(error), wrong_address=True)
         limits = httpx.Limits(max_connections=REQUESTS_MAX + 4)
         async with httpx.AsyncClient(
-            base_url=base, verify=self._tls, trust_env=False, limits=limits, timeout=OPEN_S
+            base_url=base, transport=LinkTransport(verify=self._tls, limits=limits), trust_env=False, timeout=OPEN_S
         ) as http:
             self._http = http
             self._links = links

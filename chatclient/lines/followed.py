@@ -35,7 +35,7 @@ class Request:
     token: str
     places: dict[str, str | None]
     news: bool
-    """Something waits for the state of its room, or for the welcome."""
+    """Something waits for the state of a room, or for the welcome."""
 
 
 @dataclass(slots=True)
@@ -52,6 +52,8 @@ class Followed:
         self.token = token
         self._places: dict[str, str | None] = {}
         self._asked: dict[str, _Asked] = {}
+        self._untold: set[str] = set()
+        """Rooms that the client began with and was told nothing about yet: an answer may come before their turn."""
         self._connect: str | None = None
         self._refresh: str | None = None
         self._refresh_from = 0
@@ -60,7 +62,7 @@ class Followed:
     def begin(self) -> Request:
         self._number += 1
         self.changed = False
-        news = bool(self._asked) or self._connect is not None or self._refresh is not None
+        news = bool(self._asked or self._untold) or self._connect is not None or self._refresh is not None
         return Request(self._number, self.token, dict(self._places), news)
 
     def say(self, command: Elsewhere) -> list[bytes]:
@@ -69,14 +71,17 @@ class Followed:
             case Connect():
                 self._connect = command.id
                 self._places = dict(command.cursors)
+                self._untold = set(command.cursors)
                 self.changed = True
             case Subscribe():
                 self._places[command.room] = None if command.cursor is UNSET else command.cursor
                 self._asked[command.room] = _Asked(command, self._number + 1)
+                self._untold.discard(command.room)
                 self.changed = True
             case Unsubscribe():
                 self._places.pop(command.room, None)
                 self._asked.pop(command.room, None)
+                self._untold.discard(command.room)
                 self.changed = True
                 return [encode_frame(Ack(id=command.id, room=command.room))]
             case Refresh():
@@ -124,6 +129,7 @@ class Followed:
     def _subscribed(self, request: Request, event: SubscribedEvent, data: bytes) -> list[bytes]:
         if event.room not in self._places or self._later(event.room, request):
             return []
+        self._untold.discard(event.room)
         asked = self._asked.get(event.room)
         if not event.recovered or self._places[event.room] is None:
             self._places[event.room] = event.cursor
@@ -152,6 +158,7 @@ class Followed:
     def _unsubscribed(self, request: Request, event: UnsubscribedEvent, data: bytes) -> list[bytes]:
         if self._later(event.room, request):
             return []
+        self._untold.discard(event.room)
         asked = self._asked.get(event.room)
         # The client asks for it again, if it is to be had again.
         self._places.pop(event.room, None)

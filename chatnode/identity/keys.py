@@ -119,7 +119,12 @@ class KeyCache:
         self._keep_s = keep_s
         self._interval_s = interval_s
         self._deadline_s = deadline_s
-        self._client = client or httpx.AsyncClient(follow_redirects=False, timeout=deadline_s)
+        self._client = client or httpx.AsyncClient(
+            # Under uvloop a connection that is reset while it is kept would fail every later request (anyio 4.16).
+            follow_redirects=False,
+            timeout=deadline_s,
+            headers={"connection": "close"},
+        )
         self._keys: KeySet = {}
         self._read_at = float("-inf")
         self._asked_at = float("-inf")

@@ -86,6 +86,18 @@ def test_the_welcome_answers_the_first_frame_and_a_later_one_nothing() -> None:
     assert bench.request.news
     assert [frame["id"] for frame in bench.welcome()] == ["k"]
     assert bench.welcome() == []
+
+
+def test_news_are_asked_for_until_each_room_that_the_client_began_with_was_told_of() -> None:
+    """An answer may come before a room's turn, and without being asked a node says nothing of rooms that go on."""
+    bench = Bench({"r": "1-5-0", "s": "1-6-0", "t": "1-7-0", "u": "1-8-0"})
+    bench.welcome()
+    assert bench.followed.begin().news
+    bench.subscribed("r", "1-5-0", recovered=True)
+    bench.hear(type="event", kind="unsubscribed", room="s", code="unavailable", message="", retryable=True)
+    bench.say(Unsubscribe(id="n", room="u"))
+    assert bench.followed.begin().news
+    bench.subscribed("t", "1-9-0")
     assert not bench.followed.begin().news
 
 

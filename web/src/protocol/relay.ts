@@ -13,6 +13,8 @@ export class Relay {
   private places: Record<string, string | null> = {};
   /** Ids of `subscribe` by room, until a request has told of the room. */
   private asked: Record<string, string> = {};
+  /** Rooms that the client began with and was told nothing about yet: an answer may come before their turn. */
+  private untold = new Set<string>();
   private readonly live = new Set<string>();
   private connecting: string | null = null;
   private refreshing: string | null = null;
@@ -23,6 +25,11 @@ export class Relay {
     return this.places;
   }
 
+  /** Something waits for the state of a room, or for the welcome: without being asked a node says nothing of rooms that go on. */
+  get news(): boolean {
+    return this.connecting !== null || this.refreshing !== null || this.untold.size > 0 || Object.keys(this.asked).length > 0;
+  }
+
   /** Commands that have no request of their own; true where the next request to listen has to begin now. */
   takes(frame: CommandFrame): boolean {
     switch (frame.type) {
@@ -30,6 +37,7 @@ export class Relay {
         this.token = frame.token;
         this.connecting = frame.id;
         this.places = { ...frame.cursors };
+        this.untold = new Set(Object.keys(this.places));
         return true;
       case "refresh":
         this.token = frame.token;
@@ -37,6 +45,7 @@ export class Relay {
         return true;
       case "subscribe":
         this.asked[frame.room] = frame.id;
+        this.untold.delete(frame.room);
         this.places[frame.room] = frame.cursor ?? null;
         return true;
       default:
@@ -95,6 +104,7 @@ export class Relay {
     const id = this.asked[room];
     const known = this.live.has(room);
     this.live.add(room);
+    this.untold.delete(room);
     this.places[room] = event.cursor;
     if (id !== undefined) {
       Reflect.deleteProperty(this.asked, room);
@@ -117,6 +127,7 @@ export class Relay {
   private leave(room: string): void {
     Reflect.deleteProperty(this.asked, room);
     Reflect.deleteProperty(this.places, room);
+    this.untold.delete(room);
     this.live.delete(room);
   }
 }

@@ -26,9 +26,9 @@ export class Poll extends FallbackLine {
     this.turn = mine;
     const given = AbortSignal.any([this.over.signal, mine.signal]);
     const isOver = (): boolean => given.aborted;
-    for (let welcome = true; !isOver(); welcome = false) {
+    while (!isOver()) {
       const signal = AbortSignal.any([given, AbortSignal.timeout(DEADLINE_MS)]);
-      const body = { cursors: this.relay.following, ...(welcome ? { welcome } : {}) };
+      const body = { cursors: this.relay.following, ...(this.relay.news && { welcome: true }) };
       const response = await ask("/v1/poll", this.relay.token, posted(body, signal));
       const answer = response?.ok === true ? await jsonOf(response) : null;
       if (isOver()) return;
