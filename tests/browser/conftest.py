@@ -20,6 +20,7 @@ from tests.browser.people import Crowd
 INSTALLED = Path("/usr/bin/chromium")
 CHROMIUM = INSTALLED if INSTALLED.exists() else None
 """Without one on the machine, Playwright's own."""
+OPTIONS = ("--no-sandbox", "--disable-dev-shm-usage")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,7 +43,7 @@ async def chromium() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-dev-shm-usage"],
+            args=OPTIONS,
         )
         yield browser
         await browser.close()

@@ -33,7 +33,7 @@ class Crowd:
         context.set_default_timeout(PATIENCE_MS)
         self._contexts.append(context)
         page = await context.new_page()
-        self._watch(page)
+        self.watch(page)
         person = Person(page, url or self._cluster.url)
         await page.goto(person.url)
         return person
@@ -41,7 +41,7 @@ class Crowd:
     async def beside(self, person: "Person") -> "Person":
         """Another window of the same browser, on the sign-in page."""
         page = await person.page.context.new_page()
-        self._watch(page)
+        self.watch(page)
         await page.goto(person.url)
         return Person(page, person.url)
 
@@ -73,7 +73,9 @@ class Crowd:
         for context in self._contexts:
             await context.close()
 
-    def _watch(self, page: Page) -> None:
+    def watch(self, page: Page) -> None:
+        """Whatever this page complains of is a complaint; for windows that were not opened here."""
+
         def console(message: ConsoleMessage) -> None:
             if message.type in {"error", "warning"} and not self._forgiven(message.text):
                 self.complaints.append(f"{message.type}: {message.text}")

@@ -127,6 +127,14 @@ async def test_everything_is_reached_by_keyboard(crowd: Crowd, centre: Centre) -
     await press("Escape")
     await expect(person.page.locator(".writing")).to_have_count(0)
 
+    await person.line("Une ligne").focus()
+    await person.line("Une ligne").get_by_role("button", name="Supprimer").focus()
+    await press("Enter")
+    await expect(focus).to_have_class("danger")
+    await press("Enter")
+    await expect(person.lines.first).to_contain_text("Message supprimé")
+    await expect(focus).to_contain_text("Message supprimé")
+
     members = person.page.get_by_role("button", name="Afficher les membres")
     await members.focus()
     await press("Enter")

@@ -170,6 +170,28 @@ async def test_what_was_kept_just_before_a_reload_is_there_once(crowd: Crowd, ce
     assert await centre.texts(room) == ["Une fois"]
 
 
+async def test_what_is_thrown_away_just_before_a_reload_stays_away(crowd: Crowd, centre: Centre, cable: Cable) -> None:
+    room = await centre.course("claire", "amina")
+    amina = await crowd.join("amina", room, cable.url)
+    other = await crowd.beside(amina)
+    await keeps(amina.page, present=room)
+    cable.cut()
+    await amina.is_offline()
+    await amina.say("Non, laissez")
+    await amina.say("Un")
+    await expect(amina.line("Un").locator(".mark")).to_contain_text("En attente de connexion")
+    await other.page.evaluate(HOLD_OUTBOX)
+    await amina.line("Non, laissez").get_by_role("button", name="Supprimer").click()
+    await expect(amina.line("Non, laissez")).to_have_count(0)
+    await amina.page.reload()
+    await other.page.evaluate("letGo()")
+    await amina.sees("Un", "pending")
+    cable.mend()
+    await amina.sees("Un")
+    await amina.sees_in_order("Un")
+    assert await centre.texts(room) == ["Un"]
+
+
 async def test_a_refused_message_says_why_and_can_be_tried_again_or_thrown_away(
     crowd: Crowd, centre: Centre, cable: Cable
 ) -> None:

@@ -4,6 +4,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.cable import Cable
 from tests.browser.centre import Centre
+from tests.browser.kept import HOLD_OUTBOX
 from tests.browser.people import Crowd, Person
 
 
@@ -106,3 +107,23 @@ async def test_what_was_refused_is_refused_in_every_window_and_can_be_tried_agai
     for window in (first, second):
         await window.sees("Trop tard")
     assert await centre.texts(room) == ["Trop tard"]
+
+
+async def test_what_a_window_had_not_kept_when_it_was_loaded_again_is_sent_by_the_one_that_leads(
+    crowd: Crowd, centre: Centre
+) -> None:
+    room = await centre.course("claire", "amina")
+    first = await crowd.join("amina", room)
+    second = await beside(crowd, first, "amina", room)
+    other = await crowd.beside(first)
+    await other.page.evaluate(HOLD_OUTBOX)
+    await second.say("Un")
+    await second.say("Deux")
+    await second.sees("Deux", "pending")
+    await second.page.reload()
+    await other.page.evaluate("letGo()")
+    for window in (first, second):
+        await window.sees_in_order("Un", "Deux")
+        await window.sees("Deux")
+    assert await leads(first.page)
+    assert await centre.texts(room) == ["Un", "Deux"]

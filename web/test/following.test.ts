@@ -282,3 +282,14 @@ describe("people", () => {
     expect(world.room.members?.map((member) => member.user)).toEqual(["claire"]);
   });
 });
+
+describe("the copy of a room", () => {
+  it("is written again when the name of somebody who speaks in it becomes known", () => {
+    const world = World.following([message(99, { sender: "claire" })]);
+    world.act({ type: "roomOpened", room: ROOM });
+    const named = (user: string) => world.act({ type: "membersListed", room: ROOM, members: [{ user, role: "trainer", name: "Claire Fontaine" }] });
+    expect(named("hugo")).not.toContainEqual({ do: "copy", room: ROOM });
+    expect(named("claire")).toContainEqual({ do: "copy", room: ROOM });
+    expect(named("claire")).not.toContainEqual({ do: "copy", room: ROOM });
+  });
+});

@@ -117,10 +117,9 @@ export class LittleWindow {
   readonly lines = new Map<number, LittleLine>();
   readonly inbox: Word[] = [];
   keeping: Entry[] = [];
-  readonly reading: { readonly entries: readonly Entry[]; readonly held: readonly string[] }[] = [];
+  /** What was read, in the order of reading, until it is told; with the lock among it. */
+  reading: Extract<Action, { type: "leadTaken" | "outboxRead" }>[] = [];
   dropping: Extract<Effect, { do: "drop" }>[] = [];
-  /** The lock is this window's; what was read then, until it is told. */
-  taking: { readonly entries: readonly Entry[]; readonly held: readonly string[] } | null = null;
   private ids = 0;
 
   constructor(
@@ -153,9 +152,13 @@ export class LittleWindow {
     this.browser.tell(this, { say: "gone", room: drop.room, id: drop.id, at: drop.at });
   }
 
+  read(type: "leadTaken" | "outboxRead"): void {
+    this.reading.push({ type, entries: this.browser.entries(), held: durable(this.state).map(({ id }) => id) });
+  }
+
   readOne(): void {
     const read = this.reading.shift();
-    if (read !== undefined) this.act({ type: "outboxRead", ...read });
+    if (read !== undefined) this.act(read);
   }
 
   hearOne(): void {
@@ -196,12 +199,13 @@ export class LittleWindow {
         break;
       case "drop":
         this.dropping.push(effect);
+        if (effect.at === null) this.browser.tell(this, { say: "gone", room: effect.room, id: effect.id, at: null });
         break;
       case "tell":
         this.browser.tell(this, effect.word);
         break;
       case "readOutbox":
-        this.reading.push({ entries: this.browser.entries(), held: durable(this.state).map(({ id }) => id) });
+        this.read("outboxRead");
         break;
       case "giveLead":
         this.browser.leave(this);
@@ -234,7 +238,7 @@ export class LittleBrowser {
   ) {}
 
   /** A window in this place; what was there before is gone as by a crash. */
-  open(place: number): void {
+  open(place: number, untold: readonly string[] = []): void {
     const before = this.windows[place];
     if (before !== undefined) {
       for (const line of before.lines.values()) line.close();
@@ -242,14 +246,30 @@ export class LittleBrowser {
     }
     const window = new LittleWindow(`w${++this.opened}`, this);
     this.windows[place] = window;
-    window.act({ type: "started", entries: this.entries(), copies: [...this.written.values()] });
+    window.act({ type: "started", entries: this.entries(), untold, copies: [...this.written.values()] });
     window.act({ type: "roomOpened", room: "python" });
     this.tell(window, { say: "hello" });
     this.queue.push(window);
   }
 
+  /** The window in this place is loaded again: what it had given is written now, what it had dropped is deleted. */
+  reload(place: number): void {
+    const before = this.windows[place];
+    if (before === undefined) return;
+    const untold: string[] = [];
+    const dropped = new Set(before.dropping.map(({ id }) => id));
+    for (const [order, { id }] of this.stored) if (dropped.has(id)) this.stored.delete(order);
+    for (const entry of before.keeping) {
+      if (entry.order !== null || dropped.has(entry.id)) continue;
+      this.orders += 1;
+      this.stored.set(this.orders, { ...entry, order: this.orders, marked: true });
+      untold.push(entry.id);
+    }
+    this.open(place, untold);
+  }
+
   leave(window: LittleWindow): void {
-    window.taking = null;
+    window.reading = window.reading.filter(({ type }) => type === "outboxRead");
     const at = this.queue.indexOf(window);
     if (at >= 0) this.queue.splice(at, 1);
   }
@@ -261,13 +281,8 @@ export class LittleBrowser {
   /** The lock's holder reads what is durable, and some time later knows it. */
   lead(): void {
     const [first] = this.queue;
-    if (first === undefined || first.state.leading) return;
-    if (first.taking === null) {
-      first.taking = { entries: this.entries(), held: durable(first.state).map(({ id }) => id) };
-      return;
-    }
-    first.act({ type: "leadTaken", ...first.taking });
-    first.taking = null;
+    if (first === undefined || first.state.leading || first.reading.some(({ type }) => type === "leadTaken")) return;
+    first.read("leadTaken");
   }
 
   writeCopies(): void {

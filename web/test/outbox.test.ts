@@ -171,6 +171,17 @@ describe("the order of a room", () => {
     expect(again).toMatchObject([{ id: b, again: true }, { id: c, again: true }]);
   });
 
+  it("is that in which they were given also where nothing can be made durable", () => {
+    const world = World.following();
+    world.act({ type: "wrote", room: ROOM, text: "a", replyTo: null });
+    world.act({ type: "wrote", room: ROOM, text: "b", replyTo: null });
+    const again = World.following();
+    const entries = world.room.outbox.map((entry) => ({ ...entry, marked: true }));
+    const effects = again.act({ type: "started", entries, untold: entries.map(({ id }) => id) });
+    expect(again.room.outbox.map(({ id }) => id)).toEqual(entries.map(({ id }) => id));
+    expect(effects.flatMap((effect) => (effect.do === "tell" && effect.word.say === "entry" ? [effect.word.entry.id] : []))).toEqual(entries.map(({ id }) => id));
+  });
+
   it("begins a longer and longer wait at each refusal", () => {
     const world = World.following();
     world.random = 0.999;

@@ -76,7 +76,8 @@ class Simulation {
     else if (what < 0.72) this.somebodyElse();
     else if (what < 0.82) this.lose(window);
     else if (what < 0.86) this.repeat();
-    else if (what < 0.9) this.crash(window, place);
+    else if (what < 0.88) this.crash(window, place);
+    else if (what < 0.9) this.browser.reload(place);
     else if (what < 0.92) this.blocked = !this.blocked;
     else if (what < 0.94) this.discard(window);
     else if (what < 0.96) this.node.raiseEpoch();

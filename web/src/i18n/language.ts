@@ -9,17 +9,6 @@ export type Language = "fr" | "en";
 export const DICTIONARIES: Readonly<Record<Language, Dictionary>> = { fr, en };
 export const LANGUAGE_NAMES: Readonly<Record<Language, string>> = { fr: "Français", en: "English" };
 
-const STORED = "chat.language";
-
-/** The person's choice; French where none was made. */
-export function chosenLanguage(): Language {
-  return localStorage.getItem(STORED) === "en" ? "en" : "fr";
-}
-
-export function chooseLanguage(language: Language): void {
-  localStorage.setItem(STORED, language);
-}
-
 export function roleName(words: Dictionary, role: string): string {
   switch (role) {
     case "learner":

@@ -68,7 +68,8 @@ export class Engine {
     if (this.away.signal.aborted) return;
     this.listen();
     const remembered = rememberedTransport(Date.now());
-    this.dispatch({ type: "started", entries, copies, ...(remembered && { remembered }) });
+    const { untold } = this.world.outbox;
+    this.dispatch({ type: "started", entries, untold, copies, ...(remembered && { remembered }) });
     if (!navigator.onLine) this.dispatch({ type: "offline" });
     this.windows.tell({ say: "hello" });
     this.windows.lead(this.takeLead);
@@ -175,8 +176,11 @@ export class Engine {
       }
       case "drop": {
         const { room, id, at } = effect;
+        const gone: Word = { say: "gone", room, id, at };
+        // This window may be left before it is done, and the next one to lead would send what was thrown away.
+        if (at === null) this.windows.tell(gone);
         void this.world.outbox.drop(id).catch(ignoreRefusal).then(() => {
-          this.windows.tell({ say: "gone", room, id, at });
+          this.windows.tell(gone);
         });
         break;
       }

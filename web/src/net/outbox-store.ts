@@ -3,8 +3,11 @@
 import type { Entry } from "../state/model";
 import { Ahead } from "./ahead";
 import { done, opened } from "./database";
+import { ofWindow } from "./storage";
 
 export interface OutboxStore {
+  /** Ids of commands that the page before this one in this window may have told no other window of. */
+  readonly untold: readonly string[];
   /** Unsent commands of this person, in the order in which they were given. */
   load: () => Promise<readonly Entry[]>;
   /** Resolves once the entry is durable, with its place; null where nothing is kept. What is not there any more stays away. */
@@ -12,15 +15,25 @@ export interface OutboxStore {
   drop: (id: string) => Promise<void>;
 }
 
-/** Keeps nothing: for browsers that refuse a database (some private modes). */
-export class ForgetfulStore implements OutboxStore {
-  load(): Promise<readonly Entry[]> {
-    return Promise.resolve([]);
+/** For browsers that refuse a database (some private modes): lasts as long as its window. */
+export class WindowOutbox implements OutboxStore {
+  readonly untold: readonly string[];
+
+  constructor(private readonly ahead: Ahead) {
+    this.untold = idsOf(ahead.entries());
   }
-  keep(): Promise<null> {
+
+  load(): Promise<readonly Entry[]> {
+    return Promise.resolve(this.ahead.entries().map(attempted));
+  }
+
+  keep(entry: Entry): Promise<null> {
+    this.ahead.note(entry);
     return Promise.resolve(null);
   }
-  drop(): Promise<void> {
+
+  drop(id: string): Promise<void> {
+    this.ahead.forget(id);
     return Promise.resolve();
   }
 }
@@ -40,17 +53,21 @@ interface Row {
 
 /**
  * One database per origin, rows by person; a write is durable (flushed to disk) before it resolves. What this window
- * has not written yet outlives its reload.
+ * has not written yet, or could not, outlives its reload.
  */
 export class IndexedOutbox implements OutboxStore {
+  readonly untold: readonly string[];
+
   private constructor(
     private readonly database: IDBDatabase,
     private readonly user: string,
     private readonly ahead: Ahead,
-  ) {}
+  ) {
+    this.untold = idsOf(ahead.entries());
+  }
 
-  static async open(user: string): Promise<IndexedOutbox> {
-    const outbox = new IndexedOutbox(await opened(DATABASE, 2, upgrade), user, new Ahead(sessionStorage, user));
+  static async open(user: string, ahead: Ahead): Promise<IndexedOutbox> {
+    const outbox = new IndexedOutbox(await opened(DATABASE, 2, upgrade), user, ahead);
     await outbox.adopt();
     return outbox;
   }
@@ -59,22 +76,25 @@ export class IndexedOutbox implements OutboxStore {
     const transaction = this.database.transaction(STORE, "readonly");
     const request = transaction.objectStore(STORE).index("user").getAll(this.user) as IDBRequest<Row[]>;
     await done(transaction);
-    return request.result.map(({ order, entry }) => ({ ...entry, order }));
+    const rows = request.result.map(({ order, entry }) => ({ ...entry, order }));
+    const known = new Set(rows.map(({ id }) => id));
+    const dropped = new Set(this.ahead.dropped());
+    const refused = this.ahead.entries().filter(({ id }) => !known.has(id));
+    return [...rows.filter(({ id }) => !dropped.has(id)), ...refused.map(attempted)];
   }
 
   async keep(entry: Entry): Promise<number | null> {
     if (entry.order !== null) return this.write(entry);
-    try {
-      this.ahead.note(entry);
-    } catch (error) {
-      // Full: it will be durable a little later.
-      if (!(error instanceof DOMException)) throw error;
-    }
-    try {
-      return await this.write(entry);
-    } finally {
-      this.ahead.forget(entry.id);
-    }
+    this.ahead.note(entry);
+    const order = await this.write(entry);
+    this.ahead.forget(entry.id);
+    return order;
+  }
+
+  async drop(id: string): Promise<void> {
+    this.ahead.drop(id);
+    await this.remove(id);
+    this.ahead.isDropped(id);
   }
 
   private async write(entry: Entry): Promise<number | null> {
@@ -99,8 +119,7 @@ export class IndexedOutbox implements OutboxStore {
     return order;
   }
 
-  async drop(id: string): Promise<void> {
-    this.ahead.forget(id);
+  private async remove(id: string): Promise<void> {
     const transaction = this.database.transaction(STORE, "readwrite");
     const store = transaction.objectStore(STORE);
     const found = store.index("id").getKey([this.user, id]);
@@ -110,18 +129,34 @@ export class IndexedOutbox implements OutboxStore {
     await done(transaction);
   }
 
-  /** Another window may have sent one meanwhile, so each counts as attempted. */
+  /** Does what the page before did not come to. What is refused (the disk is full) stays noted. */
   private async adopt(): Promise<void> {
-    for (const entry of this.ahead.entries()) {
-      try {
-        await this.write({ ...entry, marked: true });
-      } catch (error) {
-        // It was written after all.
-        if (!(error instanceof DOMException) || error.name !== "ConstraintError") throw error;
+    try {
+      for (const id of this.ahead.dropped()) {
+        await this.remove(id);
+        this.ahead.isDropped(id);
       }
-      this.ahead.forget(entry.id);
+      for (const entry of this.ahead.entries()) {
+        await this.write(attempted(entry)).catch(unlessWritten);
+        this.ahead.forget(entry.id);
+      }
+    } catch (error) {
+      if (!(error instanceof DOMException)) throw error;
     }
   }
+}
+
+function idsOf(entries: readonly Entry[]): readonly string[] {
+  return entries.map(({ id }) => id);
+}
+
+/** Another window may have sent it meanwhile. */
+function attempted(entry: Entry): Entry {
+  return { ...entry, marked: true };
+}
+
+function unlessWritten(error: unknown): void {
+  if (!(error instanceof DOMException) || error.name !== "ConstraintError") throw error;
 }
 
 function upgrade({ result: database, transaction }: IDBOpenDBRequest, from: number): void {
@@ -136,12 +171,13 @@ function upgrade({ result: database, transaction }: IDBOpenDBRequest, from: numb
   };
 }
 
-/** The durable store where the browser has one, else the forgetful one. */
+/** The durable store where the browser has one, else one that lasts as long as the window. */
 export async function openOutbox(user: string): Promise<OutboxStore> {
+  const ahead = new Ahead(ofWindow, user);
   try {
-    return await IndexedOutbox.open(user);
+    return await IndexedOutbox.open(user, ahead);
   } catch (error) {
-    if (error instanceof DOMException || error instanceof ReferenceError) return new ForgetfulStore();
+    if (error instanceof DOMException || error instanceof ReferenceError) return new WindowOutbox(ahead);
     throw error;
   }
 }

@@ -14,7 +14,8 @@ const PREFIX = "chat.outbox.2.";
 
 /**
  * A BroadcastChannel, and a Web Lock for the lead: the browser passes it on when the window that has it is closed or
- * crashes. Where there are no locks (pages without TLS) every window leads; commands keep their ids, so that is harmless.
+ * crashes. Where there are no locks (pages without TLS, or that may keep nothing) every window leads; commands keep their
+ * ids, so that is harmless.
  */
 export class BrowserWindows implements Windows {
   private readonly channel: BroadcastChannel;
@@ -60,7 +61,9 @@ export class BrowserWindows implements Windows {
         return held;
       });
     } catch (error) {
-      if (!(error instanceof DOMException) || error.name !== "AbortError") throw error;
+      if (!(error instanceof DOMException)) throw error;
+      if (error.name === "SecurityError") taken();
+      else if (error.name !== "AbortError") throw error;
     }
   }
 }

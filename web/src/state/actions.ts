@@ -60,6 +60,8 @@ export type Action =
   | {
       readonly type: "started";
       readonly entries: readonly Entry[];
+      /** Ids of those that no other window may have heard of. */
+      readonly untold?: readonly string[];
       readonly copies?: readonly Copy[];
       readonly remembered?: Remembered;
     }

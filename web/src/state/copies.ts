@@ -42,14 +42,20 @@ export function restoreCopies(turn: Turn, copies: readonly Copy[]): void {
 export function noteChanges(turn: Turn, before: State): void {
   const { open } = turn.state;
   if (open !== null && turn.room(open)?.visited === false) turn.setRoom(open, { visited: true });
-  if (turn.state.rooms === before.rooms) return;
+  const { names } = turn.state;
+  if (turn.state.rooms === before.rooms && names === before.names) return;
+  const renamed = names === before.names ? [] : Object.keys(names).filter((user) => names[user] !== before.names[user]);
   for (const room of Object.values(turn.state.rooms)) {
     const held = before.rooms[room.id];
-    const same = held?.visited && held.timeline === room.timeline && held.cursor === room.cursor && held.read === room.read;
+    const same = held?.visited && held.timeline === room.timeline && held.cursor === room.cursor && held.read === room.read && !speaks(room, renamed);
     // A partial page is not better than what is kept.
     if (room.visited && !room.partial && same !== true) turn.emit({ do: "copy", room: room.id });
   }
   for (const id of Object.keys(before.rooms)) {
     if (turn.room(id) === null) turn.emit({ do: "forgetCopy", room: id });
   }
+}
+
+function speaks({ timeline, peer }: Room, people: readonly string[]): boolean {
+  return people.some((user) => user === peer || timeline.some(({ sender }) => sender === user));
 }

@@ -64,7 +64,8 @@ export function restore(turn: Turn, entries: readonly Entry[]): void {
   }
 }
 
-function drop(turn: Turn, roomId: string, id: string, at: Position | null): void {
+/** Deletes what is durable of it; `at` is where it was stored, null where it is thrown away. */
+export function drop(turn: Turn, roomId: string, id: string, at: Position | null): void {
   isGone(turn, id);
   turn.emit({ do: "drop", room: roomId, id, at });
 }
@@ -79,8 +80,10 @@ export function place(turn: Turn, entry: Entry): void {
   const room = turn.room(entry.room);
   if (room === null) return;
   const was = room.outbox.findIndex((held) => held.id === entry.id);
-  const before = (held: Entry, at: number): boolean =>
-    held.order === null ? at < was : held.order <= (entry.order ?? Infinity);
+  const before = (held: Entry, at: number): boolean => {
+    if (held.order !== null) return held.order <= (entry.order ?? Infinity);
+    return was < 0 ? entry.order === null : at < was;
+  };
   const others = room.outbox.filter((held) => held.id !== entry.id);
   const at = others.findLastIndex(before) + 1;
   turn.setRoom(room.id, { outbox: others.toSpliced(at, 0, entry) });

@@ -28,6 +28,7 @@ function apply(turn: Turn, action: Action): void {
       copies.restoreCopies(turn, action.copies ?? []);
       outbox.restore(turn, action.entries);
       turn.set({ restored: action.entries.filter((entry) => turn.room(entry.room) === null) });
+      for (const entry of action.entries) if (action.untold?.includes(entry.id)) windows.handOver(turn, entry);
       connection.start(turn, action.remembered ?? null);
       break;
     case "lineOpened":

@@ -17,7 +17,10 @@ export function heard(turn: Turn, word: Word): void {
   const { leading } = turn.state;
   switch (word.say) {
     case "hello":
-      if (leading) turn.emit({ do: "tell", word: { say: "all", entries: durable(turn.state) } });
+      if (!leading) break;
+      turn.emit({ do: "tell", word: { say: "all", entries: durable(turn.state) } });
+      // A window that was loaded again may have made durable what it had told nobody.
+      turn.emit({ do: "readOutbox" });
       break;
     case "wanted":
       if (leading && !turn.connected) giveLead(turn);
@@ -65,6 +68,10 @@ export function takeLead(turn: Turn, entries: readonly Entry[], asOf: ReadonlySe
     turn.setRoom(room.id, { outbox: queued, paused: false });
   }
   outboxRead(turn, entries, asOf);
+  // The window before told of these and was gone before it had deleted them.
+  for (const entry of entries) {
+    if (turn.state.gone.includes(entry.id)) outbox.drop(turn, entry.room, entry.id, outbox.seenAt(turn, entry));
+  }
   // The others may still hold what the window before had done with.
   turn.emit({ do: "tell", word: { say: "all", entries: durable(turn.state) } });
 }

@@ -1,14 +1,14 @@
 import type { JSX } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useMemo, useState } from "preact/hooks";
 import type { Language } from "../i18n/language";
-import { chooseLanguage, chosenLanguage, DICTIONARIES } from "../i18n/language";
+import { DICTIONARIES } from "../i18n/language";
 import type { LeaveReason, World } from "../net/engine";
 import { Engine } from "../net/engine";
 import type { Credentials } from "../net/http";
 import { demoToken } from "../net/http";
 import { openCopies } from "../net/copy-store";
 import { openOutbox } from "../net/outbox-store";
-import { savedCredentials, saveCredentials } from "../net/session";
+import { chooseLanguage, chosenLanguage, savedCredentials, saveCredentials } from "../net/session";
 import { BrowserWindows } from "../net/windows";
 import { Chat } from "./chat";
 import { SpeechContext } from "./context";

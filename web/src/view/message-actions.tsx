@@ -76,7 +76,15 @@ export function MessageActions({ message, mine, me, mayDelete, wishes }: Props):
       {face === "delete" && (
         <>
           <span class="question">{words.confirmDelete}</span>
-          <button type="button" class="danger" onClick={() => { wishes.remove(message); }}>
+          <button
+            type="button"
+            class="danger"
+            onClick={() => {
+              // The button goes with the message's text; who uses the keyboard stays where they were.
+              bar.current?.closest<HTMLElement>("article")?.focus();
+              wishes.remove(message);
+            }}
+          >
             {words.remove}
           </button>
           <button type="button" class="quiet" onClick={() => { turn("all"); }}>
