@@ -20,8 +20,17 @@ from tests.integration import promises
 from tests.integration.blocking_proxy import BlockingProxy
 
 _LONGEST: Final = (
-    *("promises_faults", "promises_mix", "local_up", "worker_faults", "local_cluster", "client_ladder", "node_faults"),
-    *("worker_streams", "without_mongodb", "transports", "promises", "hostile", "without_nats", "socket_bounds"),
+    *(
+        "promises_faults",
+        "worker_faults",
+        "promises_mix",
+        "local_up",
+        "hostile",
+        "local_cluster",
+        "client_ladder",
+        "node_faults",
+    ),
+    *("worker_streams", "without_mongodb", "transports", "promises", "without_nats", "socket_bounds"),
     *("worker", "fallbacks", "client_outbox", "promises_resends", "control"),
 )
 """Files that take longest, half a minute and more: begun first, so that at the end no core waits for one of them."""

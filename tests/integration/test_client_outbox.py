@@ -185,14 +185,14 @@ async def test_a_file_that_is_written_anew_in_use_loses_nothing_and_sends_nothin
 
 
 async def unsent(ana: Client, count: int) -> list[Unsent]:
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(20.0):
         while len(ana.unsent()) != count:
             await asyncio.sleep(0.02)
     return ana.unsent()
 
 
 async def test_what_is_deleted_before_it_was_sent_is_never_sent(talk: Talk, proxy: BlockingProxy, outbox: Path) -> None:
-    async with client(talk, proxy.socket_url, outbox, timeout=2.0) as ana:
+    async with client(talk, proxy.socket_url, outbox, timeout=1.0) as ana:
         proxy.block("/v1/ws", "/v1/events", "/v1/poll", "/v1/commands")
         async with asyncio.timeout(5.0):
             while ana.connected:
