@@ -58,6 +58,10 @@ def test_what_failed_once_does_so_no_longer(kept: Regression) -> None:
         assert outcome.ok, (kept.found, varied.seed, outcome.problems)
 
 
+def test_each_rule_has_a_plan_that_shows_its_absence() -> None:
+    assert {kept.mutation for kept in KEPT if kept.mutation} == set(BY_NAME)
+
+
 @pytest.mark.parametrize("kept", [kept for kept in KEPT if kept.mutation], ids=lambda kept: kept.name)
 def test_a_rule_that_is_taken_out_is_missed(kept: Regression) -> None:
     """By the plan that is kept, its latencies drawn anew a few times; where the code has changed much, by others."""
