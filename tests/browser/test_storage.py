@@ -19,6 +19,13 @@ FILL = """() => {
     }
   }
 }"""
+DELETE_OUTBOX = """() => new Promise((resolve, reject) => {
+  const deleting = indexedDB.deleteDatabase("chat-outbox");
+  deleting.onsuccess = resolve;
+  deleting.onerror = () => reject(deleting.error);
+})"""
+"""Every window has its database closed, and is refused from then on."""
+
 NO_DATABASE = """Object.defineProperty(window, "indexedDB", {
   get() { throw new DOMException("no database here", "SecurityError"); },
 });"""
@@ -81,12 +88,14 @@ async def test_without_a_database_what_waits_outlives_a_reload(crowd: Crowd, cen
     assert await centre.texts(room) == ["Un", "Deux"]
 
 
-async def test_with_a_full_disk_what_waits_outlives_a_reload(crowd: Crowd, centre: Centre, cable: Cable) -> None:
+async def test_what_the_database_refuses_outlives_a_reload_where_it_is_taken(
+    crowd: Crowd, centre: Centre, cable: Cable
+) -> None:
     room = await centre.course("claire", "amina")
     amina = await crowd.join("amina", room, cable.url)
     await keeps(amina.page, present=room)
-    devtools = await amina.page.context.new_cdp_session(amina.page)
-    await devtools.send("Storage.overrideQuotaForOrigin", {"origin": cable.url, "quotaSize": 1})
+    other = await crowd.beside(amina)
+    await other.page.evaluate(DELETE_OUTBOX)
     await says_without_network_and_reloads(amina, cable)
     for text in ("Un", "Deux"):
         await amina.sees(text, "pending")
