@@ -6,6 +6,7 @@ asked for waits.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from msgspec import UNSET
 
@@ -31,6 +32,9 @@ from chatnode.protocol.frames import (
     Typing,
     Unsubscribe,
 )
+
+_FOLLOW_CAP_S: Final = 4.0
+"""Longest wait for a room that cannot be followed for now: whoever waits for it sees nothing meanwhile."""
 
 Query = History | Presence | Read | Typing
 """Commands whose effect is not stored as an event; they may be asked again at any time."""
@@ -202,7 +206,7 @@ class Conversation:
 
     def _subscribe_refused(self, ticket: str | None, room: str, error: Error, now: float) -> None:
         if error.retryable:
-            retry_at = now + self.retry_delay(error, self.inbox.failures(room))
+            retry_at = now + self.retry_delay(error, self.inbox.failures(room), cap=_FOLLOW_CAP_S)
             self.inbox.refused_for_now(ticket, room, retry_at)
             self._timers.arm("retry", retry_at)
         else:
@@ -263,10 +267,10 @@ class Conversation:
         if wake is not None:
             self._timers.arm("retry", wake)
 
-    def retry_delay(self, error: Error, failures: int) -> float:
+    def retry_delay(self, error: Error, failures: int, *, cap: float = RETRY_CAP_S) -> float:
         if error.retry_after is not UNSET:
             return error.retry_after
-        return delay(failures, self._draw(), base=RETRY_BASE_S, cap=RETRY_CAP_S)
+        return delay(failures, self._draw(), base=RETRY_BASE_S, cap=cap)
 
     def late(self, now: float) -> Command | None:
         """A command whose reply is overdue; else the timer is set for the next one."""

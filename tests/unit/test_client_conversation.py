@@ -166,6 +166,22 @@ def test_a_subscription_that_the_node_ends_for_now_is_made_anew() -> None:
     assert (again["type"], again["cursor"]) == ("subscribe", "1-3-0")
 
 
+def test_a_room_that_cannot_be_followed_for_long_is_asked_for_every_few_seconds() -> None:
+    """MongoDB has a new primary after some seconds: whoever waits longer than that for a room waits for nothing."""
+    bench = ready()
+    bench.machine.subscribe(NOW, "call", "r", None, None)
+    (asked,) = bench.frames()
+    now = 0.0
+    for _ in range(12):
+        bench.hears(type="error", id=asked["id"], code="unavailable", message="", retryable=True)
+        deadline = bench.machine.deadline
+        assert deadline is not None
+        assert deadline - NOW - now <= 4.0
+        now += 4.0
+        bench.at(now)
+        asked = next(frame for frame in bench.frames() if frame["type"] == "subscribe")
+
+
 def test_an_ack_of_subscribe_without_its_fields_is_nonsense() -> None:
     bench = ready()
     bench.machine.subscribe(NOW, "call", "r", None, None)
