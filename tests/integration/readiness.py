@@ -1,9 +1,11 @@
-"""What nodes say of themselves on their admin port: ready, or why not, and how they are."""
+"""What nodes say of themselves on their admin port: ready, or why not, and how they are; and that a server stands still."""
 
 import asyncio
+from pathlib import Path
 
 import httpx
 
+from chatnode.local.children import Server
 from chatnode.local.cluster import LocalCluster
 
 
@@ -38,3 +40,16 @@ async def until_undisturbed(cluster: LocalCluster) -> None:
         async with asyncio.timeout(15):
             while ((found := await sample(cluster, node))["state"], found["connections"]) != ("serving", 0):
                 await asyncio.sleep(0.02)
+
+
+async def until_still(server: Server) -> None:
+    """All threads of a server that was paused are stopped: those that run go on until one of them sees the signal, which
+    on a busy machine is late enough to answer."""
+    async with asyncio.timeout(15):
+        while any(state(task) != "T" for task in Path(f"/proc/{server.pid}/task").iterdir()):
+            await asyncio.sleep(0.01)
+
+
+def state(task: Path) -> str:
+    """``proc_pid_stat(5)``: the field behind the name, which is in parentheses."""
+    return (task / "stat").read_text("utf-8").rpartition(")")[2].split()[0]

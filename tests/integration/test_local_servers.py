@@ -14,6 +14,7 @@ from pymongo import AsyncMongoClient, MongoClient
 from chatnode.local.children import HeldPort, ServerError, check_port_free, free_port
 from chatnode.local.servers import Envoy, Mongod, NatsServer, NodePorts
 from tests.integration.conftest import MongoAddress
+from tests.integration.readiness import until_still
 
 
 async def test_nats_keeps_what_was_stored_over_kill_and_restart(nats_server: NatsServer) -> None:
@@ -36,6 +37,7 @@ async def test_nats_keeps_what_was_stored_over_kill_and_restart(nats_server: Nat
 
 async def test_a_paused_server_is_silent_until_it_is_resumed(nats_server: NatsServer) -> None:
     nats_server.pause()
+    await until_still(nats_server)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(nats_server.probe(), 0.3)
     nats_server.resume()

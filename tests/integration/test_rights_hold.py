@@ -11,6 +11,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from chatnode.local.cluster import LocalCluster
+from tests.integration.readiness import until_still
 
 ROOM = "python"
 
@@ -64,6 +65,7 @@ async def test_a_node_that_slept_through_a_removal_neither_accepts_nor_delivers(
         await hear(amina, kind="message", text="to both")
         cluster.node(0).pause()
         try:
+            await until_still(cluster.node(0))
             await ask(cluster, "DELETE", f"/v1/rooms/{ROOM}/members/amina", node=1)
             await say(amina, type="send", id="a1", room=ROOM, text="from amina")
             await say(hugo, type="send", id="m2", room=ROOM, text="behind her back")
