@@ -1,4 +1,4 @@
-"""What nodes say of themselves on their admin port: ready, or why not, and how they are; and that a server stands still."""
+"""What nodes say of themselves on their admin port, ready or why not; and whether a server stands still."""
 
 import asyncio
 from pathlib import Path
@@ -43,13 +43,16 @@ async def until_undisturbed(cluster: LocalCluster) -> None:
 
 
 async def until_still(server: Server) -> None:
-    """All threads of a server that was paused are stopped: those that run go on until one of them sees the signal, which
-    on a busy machine is late enough to answer."""
+    """Every thread of a server that was paused is stopped.
+
+    Until one of them sees the signal the others go on, on a busy machine for long enough to answer.
+    """
     async with asyncio.timeout(15):
-        while any(state(task) != "T" for task in Path(f"/proc/{server.pid}/task").iterdir()):
+        while not still(server.pid):
             await asyncio.sleep(0.01)
 
 
-def state(task: Path) -> str:
-    """``proc_pid_stat(5)``: the field behind the name, which is in parentheses."""
-    return (task / "stat").read_text("utf-8").rpartition(")")[2].split()[0]
+def still(pid: int) -> bool:
+    """By ``proc_pid_stat(5)``, where the state follows the name, which is in parentheses."""
+    stats = [(task / "stat").read_text("utf-8") for task in Path(f"/proc/{pid}/task").iterdir()]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
