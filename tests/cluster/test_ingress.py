@@ -13,7 +13,7 @@ from tests.cluster.harness import contour, gateway
 from tests.cluster.harness.crowd import Crowd
 from tests.cluster.harness.figures import Figures
 from tests.cluster.harness.issuer import Issuer
-from tests.cluster.harness.resources import chat_cluster, restricted
+from tests.cluster.harness.resources import begin_namespace, chat_cluster
 from tests.cluster.harness.talk import Talk
 from tests.cluster.harness.world import World
 
@@ -30,7 +30,7 @@ def address(operator: World, issuer: Issuer, tmp_path_factory: pytest.TempPathFa
         pytest.skip("runs Contour beside a cluster that the tests have started")
     ingress = {"profile": "contour", "className": contour.CLASS}
     with contour.installed(operator, tmp_path_factory.mktemp("contour") / "run") as found:
-        operator.apply(restricted(NAMESPACE))
+        begin_namespace(operator, NAMESPACE)
         operator.apply(asked(operator, {"type": "ingress", "host": contour.HOST, "ingress": ingress}))
         operator.wait_condition(NAME, NAMESPACE, "Ready", seconds=300)
         contour.wait_listening()

@@ -11,7 +11,7 @@ import yaml
 from tests.cluster.harness.cache import ROOT, HarnessError
 from tests.cluster.harness.issuer import Issuer
 from tests.cluster.harness.kubernetes import wait_until
-from tests.cluster.harness.resources import chat_cluster, restricted
+from tests.cluster.harness.resources import begin_namespace, chat_cluster
 from tests.cluster.harness.talk import Talk
 from tests.cluster.harness.world import OPERATOR_NAMESPACE, World
 
@@ -27,7 +27,7 @@ KINDS = (
 
 @pytest.fixture(scope="module")
 def place(operator: World, issuer: Issuer) -> Iterator[World]:
-    operator.apply(restricted(NAMESPACE))
+    begin_namespace(operator, NAMESPACE)
     yield operator
     operator.install_chart()
     operator.kubectl("delete", "namespace", NAMESPACE, "--wait=false")

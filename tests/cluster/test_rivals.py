@@ -11,7 +11,7 @@ from tests.cluster.harness.cache import ROOT
 from tests.cluster.harness.crowd import Crowd
 from tests.cluster.harness.figures import Figures
 from tests.cluster.harness.issuer import Issuer
-from tests.cluster.harness.resources import chat_cluster, restricted
+from tests.cluster.harness.resources import begin_namespace, chat_cluster
 from tests.cluster.harness.skaffold import release
 from tests.cluster.harness.talk import Talk
 from tests.cluster.harness.world import World
@@ -26,7 +26,7 @@ DUEL_S = 60.0
 @pytest.fixture(scope="module")
 def arena(operator: World, issuer: Issuer) -> Iterator[World]:
     """Four nodes that hardly anybody uses, and a second operator with a Lease of its own, in a namespace of its own."""
-    operator.apply(restricted(NAMESPACE))
+    begin_namespace(operator, NAMESPACE)
     operator.apply(asked(operator, mode="Off"))
     operator.wait_condition(NAME, NAMESPACE, "Ready", seconds=240)
     values = [*release().values(operator.image), "crd.install=false"]

@@ -13,7 +13,7 @@ from tests.cluster.harness import gateway
 from tests.cluster.harness.crowd import Crowd
 from tests.cluster.harness.figures import Figures
 from tests.cluster.harness.issuer import Issuer
-from tests.cluster.harness.resources import chat_cluster
+from tests.cluster.harness.resources import begin_namespace, chat_cluster
 from tests.cluster.harness.talk import Talk
 from tests.cluster.harness.world import OPERATOR_NAMESPACE, World
 from tests.integration.promises import Chatter
@@ -41,7 +41,7 @@ def campus(operator: World, issuer: Issuer, tmp_path_factory: pytest.TempPathFac
     if operator.kubernetes is not None:
         gateway.install(operator, tmp_path_factory.mktemp("gateway"))
         exposure = {"type": "gateway", "gateway": {"name": gateway.NAME, "namespace": gateway.NAMESPACE}}
-    operator.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    begin_namespace(operator, NAMESPACE)
     operator.apply(asked(operator, exposure))
     operator.wait_condition(NAME, NAMESPACE, "Ready", seconds=420)
     yield operator

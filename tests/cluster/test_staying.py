@@ -14,7 +14,7 @@ from chatnode.protocol.frames import Connect, Subscribe
 from tests.cluster.harness import gateway
 from tests.cluster.harness.figures import Figures
 from tests.cluster.harness.issuer import Issuer
-from tests.cluster.harness.resources import chat_cluster, restricted
+from tests.cluster.harness.resources import begin_namespace, chat_cluster
 from tests.cluster.harness.talk import Talk
 from tests.cluster.harness.world import World
 
@@ -31,7 +31,7 @@ def address(operator: World, issuer: Issuer, tmp_path_factory: pytest.TempPathFa
         pytest.skip("asks the gateway that the tests have installed")
     gateway.install(operator, tmp_path_factory.mktemp("gateway"))
     exposure = {"type": "gateway", "gateway": {"name": gateway.NAME, "namespace": gateway.NAMESPACE}}
-    operator.apply(restricted(NAMESPACE))
+    begin_namespace(operator, NAMESPACE)
     operator.apply(chat_cluster(NAME, NAMESPACE, operator, members=1, autoscaling={"mode": "Off"}, exposure=exposure))
     operator.wait_condition(NAME, NAMESPACE, "Ready", seconds=300)
     found = gateway.address(operator)

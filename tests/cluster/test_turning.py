@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.harness.cache import HarnessError
 from tests.cluster.harness.figures import Figures
 from tests.cluster.harness.issuer import Issuer
-from tests.cluster.harness.resources import chat_cluster, restricted
+from tests.cluster.harness.resources import begin_namespace, chat_cluster
 from tests.cluster.harness.talk import Talk
 from tests.cluster.harness.world import World
 from tests.integration.promises import Chatter
@@ -22,7 +22,7 @@ NAME, NAMESPACE = "turn", "before"
 @pytest.fixture(scope="module")
 def plain(operator: World, issuer: Issuer) -> Iterator[World]:
     """Three members of each datastore, without TLS: what one is that was made when there was none, and chose `Off`."""
-    operator.apply(restricted(NAMESPACE))
+    begin_namespace(operator, NAMESPACE)
     operator.apply(asked(operator, "Off"))
     operator.wait_condition(NAME, NAMESPACE, "Ready", seconds=420)
     yield operator

@@ -1,5 +1,6 @@
 """An identity provider for the tests: signs tokens here, publishes its public key from inside the cluster."""
 
+import hashlib
 import json
 import time
 from collections.abc import Collection, Mapping
@@ -62,7 +63,8 @@ class Issuer:
             "volumeMounts": [{"name": "keys", "mountPath": "/keys"}],
         }
         pod = {
-            "metadata": {"labels": _LABELS},
+            # Other keys roll it: on a cluster that stays, what a session before has served would go on for a minute.
+            "metadata": {"labels": _LABELS, "annotations": {"keys": hashlib.sha256(keys.encode()).hexdigest()}},
             "spec": {
                 "terminationGracePeriodSeconds": 1,
                 "containers": [container],
