@@ -13,7 +13,7 @@ STORM ?=
 SIMULATE ?=
 # Arguments of pytest, as in: make test-unit PYTEST="-k cursor"
 PYTEST ?=
-TESTS := unit integration browser
+TESTS := unit integration browser faults
 # What has to be covered by branch to 95 % and is, by unit tests alone; not where a part of them is run.
 COVERED = $(if $(PYTEST),,--cov=chatnode.protocol --cov=chatnode.access --cov=chatnode.session --cov-branch --cov-report= --cov-fail-under=95)
 
@@ -23,7 +23,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/operator
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up web bench bench-long test $(TESTS:%=test-%) test-faults conformance chaos chaos-short chaos-long simulate simulate-beside simulate-long storm cluster test-cluster test-cluster-long sbom lint format docs clean chromium
+.PHONY: help up web bench bench-long test $(TESTS:%=test-%) conformance chaos chaos-short chaos-long simulate simulate-beside simulate-long storm cluster test-cluster test-cluster-long sbom lint format docs clean chromium
 
 help:
 	@echo "make up        the whole cluster on this machine, until Ctrl-C; ARGS=\"--nodes 3 --fresh\" (ARGS=--help lists all)"
@@ -31,7 +31,7 @@ help:
 	@echo "make test-unit         pure parts, in Python and in the web client; no server runs"
 	@echo "make test-integration  against real NATS and MongoDB"
 	@echo "make test-browser      two people in real Chromium on a real cluster"
-	@echo "make test-faults       chaos-short, and beside it simulate on what that leaves of the machine (root)"
+	@echo "make test-faults       chaos-short, and beside it simulate on what that leaves of the machine (as root: all faults)"
 	@echo "make conformance       the WebSocket against the Autobahn suite; needs a Python 2.7 (pyenv, or CHAT_PYTHON2)"
 	@echo "make test-cluster      the operator on a real Kubernetes, built here (root; minutes the first time)"
 	@echo "                       PYTEST=\"-k name -x\" goes to pytest"
@@ -78,7 +78,7 @@ test-browser: chromium
 
 # The simulation asks for nothing but time, so it takes what the other leaves.
 test-faults:
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target CHAOS="--tell-times --all-faults" chaos-short simulate-beside
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line CHAOS="--tell-times $(if $(CI),--all-faults)" chaos-short simulate-beside
 
 simulate-beside:
 	@venv=$$($(environment) dev) && nice -n 19 $$venv/bin/python -m tests.simulation --first 0 $(SIMULATE)
