@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,13 +144,21 @@ async def _connects(port: int) -> bool:
 
 @asynccontextmanager
 async def project(
-    *, nodes: int = 1, sync_always: bool = False, settings: Mapping[str, str] | None = None
+    *,
+    nodes: int = 1,
+    sync_always: bool = False,
+    settings: Mapping[str, str] | None = None,
+    giving_way: Collection[str] = (),
 ) -> AsyncIterator[Running]:
     """The whole path: nodes, worker, nats-server, mongod, front door (through which nothing is measured)."""
     folder = Path(tempfile.mkdtemp(prefix="chat-bench-"))
     try:
         async with LocalCluster(
-            folder / "cluster", nodes=nodes, sync_always=sync_always, settings={**LIMITS, **(settings or {})}
+            folder / "cluster",
+            nodes=nodes,
+            sync_always=sync_always,
+            settings={**LIMITS, **(settings or {})},
+            giving_way=giving_way,
         ) as cluster:
             servers = cluster.servers
             secret = cluster.folder.secret.read_text("utf-8").strip()

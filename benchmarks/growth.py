@@ -24,6 +24,7 @@ from benchmarks import contenders, machine, measures, programs
 from benchmarks.contenders import Running
 from benchmarks.crowd import Crowd, CrowdError, Opening, Traffic
 from benchmarks.measures import Sizes, opening, spread, watch
+from benchmarks.soak import Soak
 from chatnode.history.schema import MESSAGES
 from chatnode.local.servers import Mongod
 from chatnode.protocol.rest import MessagePage
@@ -34,6 +35,12 @@ SOURCES: Final = ("127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4")
 """One address has some 28,000 ports for connections to one target."""
 _BULK: Final = 20_000
 _SOAK_EVERY_S: Final = 15.0
+_SOAK_METRICS: Final = {
+    "tasks": "chat_tasks",
+    "rooms": "chat_rooms_open",
+    "sockets": "chat_connections",
+    "subscriptions": "chat_subscriptions",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +178,7 @@ class Growth:
                     self.note(f"{figure}_p99_ms", messages, cuts[98])
 
     async def soak(self) -> None:
-        """Half the load for long: memory, tasks, files and subscriptions of the node as time goes."""
+        """Half the load for long: what grows that should not is a failure."""
         names = [f"room-{number}" for number in range(self._scale.of(100, 4))]
         count = self._scale.of(2000, 40)
         async with contenders.project() as running, Crowd(self._load) as crowd:
@@ -179,23 +186,34 @@ class Growth:
             await crowd.open("k", Opening(**measures.fields(opening(running, count, names, "k")) | {"pulse_s": 25.0}))
             await crowd.begin("k", Traffic(senders=min(100, count), rate=self._scale.of(500, 20)))
             began = time.monotonic()
+            soak = Soak()
             while (age := time.monotonic() - began) < self._scale.soak_s:
                 await crowd.open("come-and-go", opening(running, 50, ["talk"], "l"))
                 await asyncio.sleep(_SOAK_EVERY_S / 2)
                 await crowd.close("come-and-go")
                 await asyncio.sleep(_SOAK_EVERY_S / 2)
-                at = round(age)
-                for name, pid in {"node": running.servers[0], "worker": running.beside["worker"]}.items():
-                    self.note(f"soak_{name}_rss_mib", at, machine.rss_kib(pid) / 1024)
-                    self.note(f"soak_{name}_files", at, machine.open_files(pid))
-                metrics = await running.node_metrics()
-                for figure in ("chat_rooms_open", "chat_connections", "chat_subscriptions"):
-                    self.note(f"soak_{figure}", at, metrics.get(figure, 0.0))
+                sample = await _held(running)
+                soak.add(age, sample)
                 counted = (await crowd.mark()).groups["k"]
-                self.note("soak_ack_p99_ms", at, counted.ack_p99_ms)
                 if counted.failed or counted.refused:
                     raise CrowdError(f"soak: {counted.problem}")
+                for figure, value in {**sample, "ack_p99_ms": counted.ack_p99_ms}.items():
+                    self.note(f"soak_{figure}", round(age), value)
             self.note("soak_history_lag", round(age), sum(await running.lags()))
+            for figure, by in soak.growth().items():
+                self.note(f"soak_{figure}_growth", round(age), by)
+            if grown := soak.grown():
+                raise CrowdError(f"soak: {', '.join(grown)} grew")
+
+
+async def _held(running: Running) -> dict[str, float]:
+    """Memory and files of the first node and the worker; tasks and subscriptions of the node."""
+    found: dict[str, float] = {}
+    for name, pid in {"node": running.servers[0], "worker": running.beside["worker"]}.items():
+        found[f"{name}_rss_mib"] = machine.rss_kib(pid) / 1024
+        found[f"{name}_files"] = machine.open_files(pid)
+    metrics = await running.node_metrics()
+    return found | {name: metrics[metric] for name, metric in _SOAK_METRICS.items()}
 
 
 async def _page(http: httpx.AsyncClient, position: str) -> float:

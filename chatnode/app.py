@@ -72,6 +72,7 @@ async def run_node(settings: Settings, signals: Signals | None = None) -> None:
     metrics = NodeMetrics(settings.node_id, __version__)
     host = SocketHost(loop, _limits(settings))
     metrics.watch_sockets(host.counts, lambda: host.waiting)
+    metrics.tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
     nodes: list[Node] = []
     steered: list[SteeredNode] = []
     listener = socket.create_server((settings.host, settings.port), backlog=2048)

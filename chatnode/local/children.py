@@ -178,6 +178,8 @@ class Server(ABC):
 
     start_within_s: float = 60.0
     stop_within_s: float = 10.0
+    niceness: int = 0
+    """Above 0 it gives way to others where processors are full (``nice(1)``); read when it starts."""
 
     def __init__(self, name: str, port: int | None, *, sink: LineSink | None = None) -> None:
         self.name = name
@@ -240,6 +242,8 @@ class Server(ABC):
         self.check_ports()
         try:
             command = self.command()
+            if self.niceness:
+                command = ("nice", "-n", str(self.niceness), *command)
             self._child = await Child.start(self.name, command, environment=self.environment(), sink=self._sink)
         except OSError as error:
             raise ServerError(f"{self.name} cannot be started: {error}") from error

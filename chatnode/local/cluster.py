@@ -28,6 +28,7 @@ _PACKAGE_ROOT: Final = str(Path(__file__).parents[2])
 _FRONT_READY_S: Final = 15.0
 _TOKEN_S: Final = 3600
 _DISK_S: Final = 1.0
+_GIVES_WAY: Final = 10
 _DEFAULTS: Final = {"CHAT_DRAIN_WINDOW_S": "2", "CHAT_DRAIN_SETTLE_S": "0.5"}
 """What differs from the defaults of production, unless it is set: nobody waits half a minute for Ctrl-C."""
 _PER_PROCESS: Final = ("NODE_ID", "HOST", "PORT", "ADMIN_HOST", "ADMIN_PORT", "JWT_SECRET", "LOCAL_MODE", "LOG_FORMAT")
@@ -38,7 +39,8 @@ class LocalCluster:
 
     ``settings`` are ``CHAT_*`` variables for nodes and worker; of those of ``env`` only the ones that say nothing about
     a single process are handed on. With ``restart`` a child that dies is started again, and :meth:`wait_given_up` tells
-    when that is hopeless; without it, tests kill and start what they like.
+    when that is hopeless; without it, tests kill and start what they like. Servers named in ``giving_way`` leave the
+    processors to the others where these are full.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class LocalCluster:
         restart: bool = False,
         fresh: bool = False,
         sync_always: bool = True,
+        giving_way: Collection[str] = (),
         notify: Callable[[Notice], None] = lambda _: None,
         free: Callable[[Path], int] = free_bytes,
     ) -> None:
@@ -62,6 +65,7 @@ class LocalCluster:
         self._restart = restart
         self._fresh = fresh
         self._sync_always = sync_always
+        self._giving_way = giving_way
         self._notify = notify
         self._free = free
         self._open = contextlib.ExitStack()
@@ -145,6 +149,8 @@ class LocalCluster:
         common = self._common_environment(nats_url, mongodb_uri)
         self._issuer = issuer_for(Settings.from_env(common), lambda: time.time_ns() // 1_000_000)
         self._make_chat(common)
+        for name in self._giving_way:
+            self._servers[name].niceness = _GIVES_WAY
         for server in self._servers.values():
             server.check_ports()
         if self._restart:

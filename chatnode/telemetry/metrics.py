@@ -123,6 +123,7 @@ class NodeMetrics(ProcessMetrics):
         self.rooms_open = Gauge("chat_rooms_open", "Rooms that somebody on this node follows.", registry=registry)
         self.subscriptions = Gauge("chat_subscriptions", "Rooms times local followers.", registry=registry)
         self.users_online = Gauge("chat_users_online", "Users connected to this node.", registry=registry)
+        self.tasks = Gauge("chat_tasks", "Tasks of the event loop that have not ended.", registry=registry)
         self.gaps_found = Counter(
             "chat_gaps_found", "Gaps found in live rooms, by how: live, check or join.", ["how"], registry=registry
         )
