@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from tests.chaos.ledger import fingerprint
 from tests.simulation import campaign
 from tests.simulation.campaign import Regression, Total
 from tests.simulation.history import run_plan
@@ -33,7 +34,7 @@ def main() -> int:
     elapsed = time.monotonic() - began
     print(_words(first, total, elapsed))
     if arguments.ledger:
-        own = campaign.fingerprint()
+        own = fingerprint()
         entries = [entry for entry in campaign.write_down(first, total) if entry.fingerprint == own]
         print(f"ledger: {sum(entry.histories for entry in entries):,} histories of this data path ({own})")
     for failure in total.failures:

@@ -95,7 +95,7 @@ class Member:
     def start(self) -> None:
         if self.up:
             return
-        self.process = Process(self.clock, self.name, self.failed)
+        self.process = self.clock.process(self.name, self.failed)
         self.connection = Connection(self.nats, self.process)
         self.ready = False
         self.started_at = self.clock.now
@@ -164,7 +164,11 @@ class NodeMember(Member):
         )
         self.node = node
         tasks = TaskOwner()
-        connection.reconnected = lambda: tasks.spawn(node.nats_returned(), "returned") and None
+
+        def returned() -> None:
+            tasks.spawn(node.nats_returned(), "returned")
+
+        connection.reconnected = returned
         tasks.spawn(self._start(node), "start")
 
     async def _start(self, node: Node) -> None:

@@ -265,7 +265,7 @@ class Collection:
         for index, operation in enumerate(operations):
             if index == half:
                 await database.pause()
-            if self._update(operation._filter, operation._doc, bool(operation._upsert)):  # type: ignore[attr-defined]
+            if self._update(operation._filter, operation._doc, bool(operation._upsert)):
                 upserted[index] = index
         database.confirm()
         return Result(upserted)

@@ -19,7 +19,7 @@ import chatnode.rooms.tail
 from chatclient.following import Following
 from chatclient.following import Verdict as Seen
 from chatclient.outbox import WINDOW, Outbox
-from chatnode.broker.acks import PubAck
+from chatnode.broker.acks import PubAck, decode_ack
 from chatnode.broker.direct import DirectReader
 from chatnode.broker.publish import Publisher
 from chatnode.history import folds, writer
@@ -100,7 +100,7 @@ def _ack_before_storage() -> Sequence[Patch]:
 
 
 def _in_process_is_stored() -> Sequence[Patch]:
-    original = chatnode.broker.publish.decode_ack
+    original = decode_ack
 
     def decode(data: bytes) -> PubAck:
         ack = original(data)
@@ -334,7 +334,7 @@ def _watermark_first() -> Sequence[Patch]:
                 await feed.acknowledge()
 
         worker = self
-        return await original(self, session, Early(), wait)  # type: ignore[arg-type]
+        return await original(self, session, Early(), wait)
 
     return [(StreamWorker, "_step", step)]
 

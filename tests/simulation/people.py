@@ -376,7 +376,7 @@ class Person:
         assert node is not None
         refused = node.admit()
         if refused is None:
-            link.driver = node.accept(link)  # type: ignore[arg-type]
+            link.driver = node.accept(link)
         self.clock.post(link._arrival(), None, self._opened, link, machine)
 
     def _opened(self, link: Link, machine: Machine) -> None:

@@ -192,7 +192,6 @@ def _scene(chance: random.Random, nodes: int, people: int, rooms: int) -> list[A
                 act(0.1, "drop", other),
                 act(draw(0.1, 0.8), "send", who),
             ]
-    return []
 
 
 def _more(chance: random.Random, nodes: int, people: int, rooms: int) -> list[Action]:

@@ -7,7 +7,8 @@ from typing import Final
 from chatnode.broker.subjects import partition_of, room_subject, stream_name
 from chatnode.protocol.frames import Message
 from tests.oracle.log import Acked, Delivered, Refused, Settled, Subscribed
-from tests.oracle.verdict import Problem, Rule, Verdict, judge
+from tests.oracle.rules import Rule
+from tests.oracle.verdict import Problem, Verdict, judge
 from tests.simulation.plan import COMMANDS
 from tests.simulation.world import World
 
@@ -108,10 +109,9 @@ class Trial:
         """All of it, as :class:`chatnode.history.reader.MongoHistory` reads it."""
         from chatnode.history.reader import MongoHistory
         from chatnode.protocol.sealing import PlainSealer
-        from tests.simulation.virtual_time import Process
 
         reader = MongoHistory(self._world.database, PlainSealer())  # type: ignore[arg-type]
-        process = Process(self._world.clock, "reader", self._world.failures.append)
+        process = self._world.clock.process("reader", self._world.failures.append)
         self._world.database.away_until = -1.0
         found: list[Message] = []
 

@@ -8,10 +8,12 @@ import asyncio
 from asyncio import Future
 from asyncio.events import _set_running_loop
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from heapq import heappop, heappush
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
+
+T = TypeVar("T")
 
 GRID_S = 0.0005
 """Arrivals are rounded up to this, so that some fall together as they do on a socket."""
@@ -79,6 +81,11 @@ class Clock:
 
     def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
         self.post(self.now + seconds, None, callback, *args)
+
+    def process(self, name: str, failed: "Callable[[str], None]") -> "Process":
+        """A new one; ``failed`` is told of what ended with an error."""
+        # Abstract for type checkers alone: what is not defined raises NotImplementedError.
+        return Process(self, name, failed)  # type: ignore[abstract]
 
     def run(self, until: float) -> None:
         """Everything up to ``until``."""
@@ -222,8 +229,12 @@ class Process(asyncio.AbstractEventLoop):
         return Future(loop=self)
 
     def create_task(
-        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None
-    ) -> "asyncio.Task[Any]":
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> "asyncio.Task[T]":
         task = asyncio.Task(coro, loop=self, name=name or "task")
         task._log_destroy_pending = False  # type: ignore[attr-defined]
         self.clock.tasks.append(task)
