@@ -92,8 +92,10 @@ bench:
 bench-long:
 	@venv=$$($(environment) dev) && PYTHONPATH=$(CURDIR):$(CURDIR)/deploy/make $$venv/bin/python -m benchmarks.growth $(BENCH)
 
+# What asks an API server alone runs beside the start of the whole cluster; on somebody's cluster there is but one.
+test-cluster: beside = $(if $(CHAT_TEST_KUBECONFIG),,-n 2 --dist loadfile)
 test-cluster:
-	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m pytest tests/cluster -m "not long" $(PYTEST)
+	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m pytest tests/cluster -m "not long" $(beside) $(PYTEST)
 
 test-cluster-long:
 	@venv=$$($(environment) dev) && PATH=$$venv/bin:$$PATH && $$venv/bin/python -m pytest tests/cluster -m long $(PYTEST)

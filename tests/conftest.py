@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.skips import FILE, may_skip
+
 settings.register_profile("default", deadline=None, database=None, print_blob=True)
 settings.register_profile("ci", parent=settings.get_profile("default"), derandomize=True)
 settings.register_profile(
@@ -28,15 +30,12 @@ def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def _allowed_skips() -> dict[str, str]:
-    """Node id to reason, from ``allowed_skips.txt``: ``<node id> # <reason>``, one a line."""
-    lines = Path(__file__).with_name("allowed_skips.txt").read_text("utf-8").splitlines()
-    entries = (line.partition(" # ") for line in lines if line.strip() and not line.startswith("#"))
-    return {node.strip(): reason.strip() for node, _, reason in entries if reason.strip()}
+def _allowed(node: str) -> bool:
+    return may_skip(node, FILE.read_text("utf-8"), os.environ)
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
-    if _IN_CI and report.skipped and not hasattr(report, "wasxfail") and report.nodeid not in _allowed_skips():
+    if _IN_CI and report.skipped and not hasattr(report, "wasxfail") and not _allowed(report.nodeid):
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid} was skipped in CI ({why}); only what tests/allowed_skips.txt names may be"

@@ -43,19 +43,28 @@ def figures() -> Figures:
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """An API server alone, with the definition."""
+def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[World]:
+    """An API server with the definition: one alone, or that of somebody's cluster, where an operator runs."""
     if os.environ.get("CHAT_TEST_KUBECONFIG"):
-        pytest.skip("asks an API server on which nobody else acts upon what is written")
+        yield request.getfixturevalue("operator")
+        return
     with world(tmp_path_factory.mktemp("api"), nodes=False) as running:
         running.apply(definition())
         running.kubectl("wait", "--for=condition=Established", "crd/chatclusters.chat.skillhub.io", "--timeout=60s")
         yield running
 
 
+@pytest.fixture(scope="module")
+def api(server: World) -> World:
+    """One on which nobody else acts upon what is written."""
+    if server.kubernetes is None:
+        pytest.skip("asks an API server on which nobody else acts upon what is written")
+    return server
+
+
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def kube(api: World) -> AsyncIterator[Kube]:
-    async with await Kube.connect(str(api.kubeconfig)) as connected:
+async def kube(server: World) -> AsyncIterator[Kube]:
+    async with await Kube.connect(str(server.kubeconfig)) as connected:
         yield connected
 
 

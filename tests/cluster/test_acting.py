@@ -5,7 +5,7 @@ import os
 import resource as process
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -18,6 +18,13 @@ from tests.cluster.harness.figures import Figures
 from tests.cluster.harness.world import World
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leases(server: World) -> Iterator[None]:
+    """Those of the tests go with them."""
+    yield
+    server.kubectl("delete", "lease", "handed-on", "left", "taken", "chat-operator", "--ignore-not-found")
 
 
 def _lease(kube: Kube, name: str, holder: str) -> Lease:
@@ -62,11 +69,11 @@ async def test_who_wakes_up_and_finds_its_lease_taken_stops(kube: Kube) -> None:
     assert await _holder(kube, "taken") == "b"
 
 
-async def test_an_operator_whose_lease_is_taken_ends_with_an_error(api: World) -> None:
+async def test_an_operator_whose_lease_is_taken_ends_with_an_error(server: World) -> None:
     env = {
         **os.environ,
         "CHAT_OPERATOR_IMAGE": "chat:1",
-        "CHAT_OPERATOR_KUBECONFIG": str(api.kubeconfig),
+        "CHAT_OPERATOR_KUBECONFIG": str(server.kubeconfig),
         "CHAT_OPERATOR_HEALTH_PORT": "0",
         "CHAT_OPERATOR_INSTANCE": "first",
         "CHAT_OPERATOR_WATCH": "nowhere",
@@ -79,7 +86,7 @@ async def test_an_operator_whose_lease_is_taken_ends_with_an_error(api: World) -
             while b"holding the lease" not in await running.stderr.readline():
                 pass
             patch = '{"spec":{"holderIdentity":"second"}}'
-            api.kubectl("patch", "lease", "chat-operator", "--type=merge", "-p", patch)
+            server.kubectl("patch", "lease", "chat-operator", "--type=merge", "-p", patch)
             _, told = await running.communicate()
     finally:
         if running.returncode is None:

@@ -11,7 +11,7 @@ import pytest_asyncio
 from chatoperator.kube import Kube
 from chatoperator.objects import Json, Ref, items, number
 from chatoperator.plan.naming import PAUSED
-from tests.cluster.harness.bare import AUTH, NAMES, asked, children, essence, reconciler, resource, settle
+from tests.cluster.harness.bare import AUTH, NAMES, asked, children, essence, reconciler, resource, resting, settle
 from tests.cluster.harness.cache import HarnessError
 from tests.cluster.harness.world import World
 from tests.unit.operator_fields import FIELDS, changed, given, put
@@ -91,13 +91,13 @@ RULES: list[tuple[str, Mapping[str, object], Mapping[str, object], str]] = [
 
 @pytest.mark.parametrize(("what", "good", "bad", "words"), RULES, ids=[rule[0] for rule in RULES])
 async def test_a_rule_accepts_and_refuses(
-    what: str, good: Mapping[str, object], bad: Mapping[str, object], words: str, api: World
+    what: str, good: Mapping[str, object], bad: Mapping[str, object], words: str, server: World
 ) -> None:
     name = next(NAMES)
-    api.apply(asked(name, **good))
+    server.apply(resting(name, **good))
     with pytest.raises(HarnessError, match=re.escape(words)):
-        api.apply(asked(next(NAMES), **bad))
-    api.kubectl("delete", "chatcluster", name)
+        server.apply(resting(next(NAMES), **bad))
+    server.kubectl("delete", "chatcluster", name)
 
 
 CHANGES: list[tuple[Mapping[str, object], Mapping[str, object], str]] = [
@@ -115,14 +115,14 @@ CHANGES: list[tuple[Mapping[str, object], Mapping[str, object], str]] = [
 
 @pytest.mark.parametrize(("before", "after", "words"), CHANGES, ids=[change[2] for change in CHANGES])
 async def test_what_cannot_be_changed_is_refused(
-    before: Mapping[str, object], after: Mapping[str, object], words: str, api: World
+    before: Mapping[str, object], after: Mapping[str, object], words: str, server: World
 ) -> None:
     name = next(NAMES)
-    document = msgspec.json.encode(asked(name, **before)).decode()
-    api.kubectl("create", "-f", "-", document=document)
+    document = msgspec.json.encode(resting(name, **before)).decode()
+    server.kubectl("create", "-f", "-", document=document)
     with pytest.raises(HarnessError, match=re.escape(words)):
-        api.kubectl("replace", "-f", "-", document=msgspec.json.encode(asked(name, **after)).decode())
-    api.kubectl("delete", "chatcluster", name)
+        server.kubectl("replace", "-f", "-", document=msgspec.json.encode(resting(name, **after)).decode())
+    server.kubectl("delete", "chatcluster", name)
 
 
 async def test_certificates_may_be_chosen_until_the_operator_acts_upon_them_and_turned_to_later(
@@ -146,23 +146,23 @@ async def test_certificates_may_be_chosen_until_the_operator_acts_upon_them_and_
     api.kubectl("delete", "chatcluster", name)
 
 
-async def test_a_name_has_an_end(api: World) -> None:
+async def test_a_name_has_an_end(server: World) -> None:
     with pytest.raises(HarnessError, match="at most 40 characters"):
-        api.apply(asked("x" * 41))
+        server.apply(resting("x" * 41))
 
 
-async def test_defaults_scale_and_short_name(api: World) -> None:
+async def test_defaults_scale_and_short_name(server: World) -> None:
     name = next(NAMES)
-    api.apply(asked(name))
-    found = api.get("chat", name, "default")
+    server.apply(resting(name))
+    found = server.get("chat", name, "default")
     assert found is not None
     spec = found["spec"]
     assert isinstance(spec, dict)
     assert spec["nodes"]["resources"]["limits"] == {"memory": "1Gi"}
     assert spec["nats"]["managed"]["replicas"] == 3
-    api.kubectl("scale", "chatcluster", name, "--replicas=7")
-    assert api.kubectl("get", "chat", name, "-o", "jsonpath={.spec.nodes.replicas}") == "7"
-    api.kubectl("delete", "chatcluster", name)
+    server.kubectl("scale", "chatcluster", name, "--replicas=7")
+    assert server.kubectl("get", "chat", name, "-o", "jsonpath={.spec.nodes.replicas}") == "7"
+    server.kubectl("delete", "chatcluster", name)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

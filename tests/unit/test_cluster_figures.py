@@ -1,5 +1,6 @@
 """Figures of the cluster tests, of several sessions."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,3 +39,10 @@ def test_figures_that_had_no_parts_before_begin_anew(tmp_path: Path) -> None:
     path.write_text('{"lost_messages": 7, "recovery_s": {}}')
     session(path).total("lost_messages", "node", 0)
     assert session(path).values()["lost_messages"] == 0
+
+
+def test_what_several_processes_found_at_once_is_all_there(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.json"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: session(path).part("recovery_s", str(number), number), range(64)))
+    assert session(path).values()["recovery_s"] == {str(number): number for number in range(64)}

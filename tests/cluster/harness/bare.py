@@ -12,7 +12,7 @@ from chatoperator.kube import Kube
 from chatoperator.nodes import Nodes
 from chatoperator.objects import Json, Object, Ref, at, ref
 from chatoperator.observe import LISTED, Observer
-from chatoperator.plan.naming import MANAGER
+from chatoperator.plan.naming import MANAGER, PAUSED
 from chatoperator.reconcile import Reconciler
 from chatoperator.spec import GROUP, KIND, VERSION
 
@@ -27,6 +27,12 @@ def asked(name: str, **spec: object) -> dict[str, Json]:
         "metadata": {"name": name, "namespace": "default"},
         "spec": {"auth": AUTH, **spec},  # type: ignore[dict-item]  # parts of a spec
     }
+
+
+def resting(name: str, **spec: object) -> dict[str, Json]:
+    """One that an operator leaves alone, where there is one."""
+    plain = asked(name, **spec)
+    return {**plain, "metadata": {**plain["metadata"], "annotations": {PAUSED: "all"}}}  # type: ignore[dict-item]
 
 
 def reconciler(kube: Kube) -> Reconciler:

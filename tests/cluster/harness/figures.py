@@ -1,5 +1,6 @@
 """What the cluster tests measured, kept over their sessions: each adds what it has found to one file."""
 
+import fcntl
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,27 +40,31 @@ class Figures:
         self._of_parts(name, what, value, max)
 
     def _of_parts(self, name: str, what: str, value: float, together: Callable[[list[float]], float]) -> None:
-        values = self.values()
-        parts = {**_mapping(_mapping(values.get(_PARTS)).get(name)), what: value}
-        numbers = [float(str(each)) for each in parts.values()]
-        whole = together(numbers)
-        self._write({**values, _PARTS: {**_mapping(values.get(_PARTS)), name: parts}})
-        self.set(name, int(whole) if isinstance(value, int) else whole)
+        def with_it(values: Mapping[str, Json]) -> Mapping[str, Json]:
+            parts = {**_mapping(_mapping(values.get(_PARTS)).get(name)), what: value}
+            whole = together([float(str(each)) for each in parts.values()])
+            number = int(whole) if isinstance(value, int) else whole
+            return {**values, name: number, _PARTS: {**_mapping(values.get(_PARTS)), name: parts}}
+
+        self._write(name, with_it)
 
     def _change(self, name: str, changed: Callable[[Mapping[str, Json]], Json]) -> None:
-        values = self.values()
-        when = {**_mapping(values.get(_WHEN)), name: f"{self._now():%Y-%m-%dT%H:%M:%SZ}"}
-        self._write({**values, name: changed(values), _WHEN: when})
+        self._write(name, lambda values: {**values, name: changed(values)})
 
     def values(self) -> Mapping[str, Json]:
         return _mapping(msgspec.json.decode(self._path.read_bytes())) if self._path.exists() else {}
 
-    def _write(self, values: Mapping[str, Json]) -> None:
+    def _write(self, name: str, changed: Callable[[Mapping[str, Json]], Mapping[str, Json]]) -> None:
+        """One process at a time: each reads what the others have written."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        encoded = msgspec.json.encode(values, order="sorted")
-        beside = self._path.with_suffix(".new")
-        beside.write_bytes(msgspec.json.format(encoded) + b"\n")
-        beside.replace(self._path)
+        with self._path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            values = changed(self.values())
+            when = {**_mapping(values.get(_WHEN)), name: f"{self._now():%Y-%m-%dT%H:%M:%SZ}"}
+            encoded = msgspec.json.encode({**values, _WHEN: when}, order="sorted")
+            beside = self._path.with_suffix(".new")
+            beside.write_bytes(msgspec.json.format(encoded) + b"\n")
+            beside.replace(self._path)
 
 
 def _mapping(value: object) -> Mapping[str, Json]:
