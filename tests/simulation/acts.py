@@ -16,13 +16,14 @@ from chatnode.protocol.frames import Delete, Edit, Position, React, Send
 from chatnode.protocol.ids import event_hash
 from tests.oracle.log import Acked, Invoked, Log
 from tests.simulation.broker import Nats
-from tests.simulation.cluster import NodeMember, WorkerMember
 from tests.simulation.connection import Connection
 from tests.simulation.database import Database
+from tests.simulation.nodes import NodeMember
 from tests.simulation.people import Person
 from tests.simulation.plan import Action, Plan
 from tests.simulation.streams import Staged, Stream
 from tests.simulation.virtual_time import Clock
+from tests.simulation.workers import WorkerMember
 
 
 class _Head(Struct):

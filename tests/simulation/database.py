@@ -7,161 +7,20 @@ atomic, a bulk is not: other writers may come between its operations, and it may
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from pymongo import UpdateOne
 from pymongo.errors import AutoReconnect
 
+from tests.simulation.expressions import MISSING, REMOVE, Document, Expressions, rank, value_at
 from tests.simulation.streams import WALL_0
 from tests.simulation.virtual_time import Clock
 
-Document = dict[str, Any]
 Key = str | tuple[Any, ...]
-
-_MISSING = object()
-_REMOVE = object()
 
 
 def key_of(value: object) -> Key:
     return tuple(value.values()) if isinstance(value, dict) else value  # type: ignore[return-value]
-
-
-def _rank(value: object) -> tuple[Any, ...]:
-    """BSON's order, as far as it is used: nothing before numbers before strings before documents."""
-    if type(value) is int:
-        return (1, value)
-    if value is None or value is _MISSING:
-        return (0,)
-    if isinstance(value, bool):
-        return (4, value)
-    if isinstance(value, int | float):
-        return (1, value)
-    if isinstance(value, str):
-        return (2, value)
-    if isinstance(value, dict):
-        return (3, *(_rank(part) for part in value.values()))
-    raise NotImplementedError(f"the order of {value!r}")
-
-
-def _get(document: Mapping[str, Any], path: str) -> Any:
-    if "." not in path:
-        return document.get(path, _MISSING)
-    found: Any = document
-    for name in path.split("."):
-        if not isinstance(found, dict) or name not in found:
-            return _MISSING
-        found = found[name]
-    return found
-
-
-Operator = Callable[["Expressions", Any, Document], Any]
-
-
-class Expressions:
-    """Evaluates aggregation expressions."""
-
-    def __init__(self, now_ms: Callable[[], int]) -> None:
-        self._now_ms = now_ms
-
-    def value(self, expression: Any, root: Document) -> Any:
-        kind = type(expression)
-        if kind is dict:
-            if len(expression) == 1:
-                ((name, operand),) = expression.items()
-                if name[:1] == "$":
-                    return _OPERATORS[name](self, operand, root)
-            result = {}
-            for name, part in expression.items():
-                found = self.value(part, root)
-                if found is not _MISSING and found is not _REMOVE:
-                    result[name] = found
-            return result
-        if kind is str:
-            if expression[:1] != "$":
-                return expression
-            if expression[:2] == "$$":
-                return self._variable(expression, root)
-            return _get(root, expression[1:])
-        if kind is list:
-            return [self.value(part, root) for part in expression]
-        return expression
-
-    def _variable(self, name: str, root: Document) -> Any:
-        match name:
-            case "$$ROOT":
-                return root
-            case "$$NOW":
-                return self._now_ms()
-            case "$$REMOVE":
-                return _REMOVE
-        raise NotImplementedError(name)
-
-    def _cond(self, operand: Any, root: Document) -> Any:
-        return self.value(operand[1] if self.value(operand[0], root) else operand[2], root)
-
-    def _eq(self, operand: Any, root: Document) -> Any:
-        return self.value(operand[0], root) == self.value(operand[1], root)
-
-    def _type(self, operand: Any, root: Document) -> Any:
-        return "missing" if self.value(operand, root) is _MISSING else "present"
-
-    def _merge_objects(self, operand: Any, root: Document) -> Any:
-        merged: Document = {}
-        for part in operand:
-            merged.update(self.value(part, root))
-        return merged
-
-    def _ranks(self, operand: Any, root: Document) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        return _rank(self.value(operand[0], root)), _rank(self.value(operand[1], root))
-
-    def _less(self, operand: Any, root: Document) -> Any:
-        left, right = self._ranks(operand, root)
-        return left < right
-
-    def _at_most(self, operand: Any, root: Document) -> Any:
-        left, right = self._ranks(operand, root)
-        return left <= right
-
-    def _greater(self, operand: Any, root: Document) -> Any:
-        left, right = self._ranks(operand, root)
-        return left > right
-
-    def _max(self, operand: Any, root: Document) -> Any:
-        return max((self.value(part, root) for part in operand), key=_rank)
-
-    def _if_null(self, operand: Any, root: Document) -> Any:
-        found = self.value(operand[0], root)
-        return self.value(operand[1], root) if found is _MISSING or found is None else found
-
-    def _all(self, operand: Any, root: Document) -> Any:
-        return all(self.value(part, root) for part in operand)
-
-    def _any(self, operand: Any, root: Document) -> Any:
-        return any(self.value(part, root) for part in operand)
-
-    def _add(self, operand: Any, root: Document) -> Any:
-        return sum(self.value(part, root) for part in operand)
-
-    def _concat_arrays(self, operand: Any, root: Document) -> Any:
-        return [item for part in operand for item in self.value(part, root)]
-
-
-_OPERATORS: Final[dict[str, Operator]] = {
-    "$literal": lambda _expressions, operand, _root: operand,
-    "$cond": Expressions._cond,
-    "$eq": Expressions._eq,
-    "$type": Expressions._type,
-    "$mergeObjects": Expressions._merge_objects,
-    "$lt": Expressions._less,
-    "$lte": Expressions._at_most,
-    "$gt": Expressions._greater,
-    "$max": Expressions._max,
-    "$ifNull": Expressions._if_null,
-    "$and": Expressions._all,
-    "$or": Expressions._any,
-    "$add": Expressions._add,
-    "$concatArrays": Expressions._concat_arrays,
-}
 
 
 class Result:
@@ -220,7 +79,7 @@ class Collection:
     def matching(self, query: Mapping[str, Any]) -> list[Document]:
         """In the order of their keys."""
         documents = self.documents
-        if len(query) == 1 and (wanted := query.get("_id", _MISSING)) is not _MISSING and not _is_test(wanted):
+        if len(query) == 1 and (wanted := query.get("_id", MISSING)) is not MISSING and not _is_test(wanted):
             found = documents.get(key_of(wanted))
             return [] if found is None else [found]
         branches = query.get("$or")
@@ -232,7 +91,7 @@ class Collection:
 
     def _keys(self, query: Mapping[str, Any]) -> list[Key]:
         documents = self.documents
-        wanted = query.get("_id", _MISSING)
+        wanted = query.get("_id", MISSING)
         rest = [(name, test) for name, test in query.items() if name != "_id"]
         if _is_test(wanted):
             tests = [
@@ -240,12 +99,12 @@ class Collection:
                 for name, bound in wanted.items()
             ]
             found = [key for key in documents if all(_within(key, name, bound) for name, bound in tests)]
-        elif wanted is _MISSING:
+        elif wanted is MISSING:
             found = list(documents)
         else:
             key = key_of(wanted)
             found = [key] if key in documents else []
-        return [key for key in found if all(_passes(_get(documents[key], name), test) for name, test in rest)]
+        return [key for key in found if all(_passes(value_at(documents[key], name), test) for name, test in rest)]
 
     async def find_one(self, query: Mapping[str, Any], projection: object = None) -> Document | None:
         await self.database.reach()
@@ -295,7 +154,7 @@ class Collection:
         key = key_of(query["_id"])
         held = self.documents.get(key)
         matches = held is not None and all(
-            _passes(_get(held, name), test) for name, test in query.items() if name != "_id"
+            _passes(value_at(held, name), test) for name, test in query.items() if name != "_id"
         )
         if not matches and (not upsert or held is not None):
             return False
@@ -321,7 +180,7 @@ class Collection:
         changed = dict(document)
         for field, expression in operand.items():
             found = value(expression, document)
-            if found is _REMOVE or found is _MISSING:
+            if found is REMOVE or found is MISSING:
                 changed.pop(field, None)
             else:
                 changed[field] = found
@@ -368,13 +227,13 @@ def _passes(value: Any, test: Any) -> bool:
         for name, bound in test.items():
             match name:
                 case "$exists":
-                    if (value is not _MISSING) != bound:
+                    if (value is not MISSING) != bound:
                         return False
                 case "$ne":
-                    if value == bound or (value is _MISSING and bound is None):
+                    if value == bound or (value is MISSING and bound is None):
                         return False
                 case "$gt":
-                    if value is _MISSING or not _rank(value) > _rank(bound):
+                    if value is MISSING or not rank(value) > rank(bound):
                         return False
                 case _:
                     raise NotImplementedError(name)

@@ -1,6 +1,5 @@
-"""Clients: :class:`chatclient.machine.Machine` with an outbox that survives it, and the links to nodes."""
+"""Clients: :class:`chatclient.machine.Machine` with an outbox that survives it."""
 
-import inspect
 import random
 from collections.abc import Callable, Sequence
 
@@ -12,113 +11,15 @@ from chatclient.outputs import Dial, FetchToken, Finish, HangUp, Output, Reject,
 from chatnode.protocol.cursors import parse_cursor
 from chatnode.protocol.events import StoredEvent, SubscribedEvent, UnsubscribedEvent
 from chatnode.protocol.frames import Ack, History, Position, StoredCommand
-from chatnode.transports.driver import Driver
-from chatnode.transports.websocket.frames import payload_of
 from tests.oracle.log import Acked, HistoryRead, Invoked, Log, Subscribed
 from tests.oracle.log import Refused as RefusedRecord
 from tests.oracle.recording import EventRecorder
-from tests.simulation.cluster import NodeMember
+from tests.simulation.links import Link
+from tests.simulation.nodes import NodeMember
 from tests.simulation.streams import WALL_0
 from tests.simulation.virtual_time import GRID_S, Call, Clock
 
-_TIMED = "now" in inspect.signature(Machine.start).parameters
 TIMING = Timing(reply_s=15.0, ping_s=10.0)
-
-
-class Link:
-    """One socket between a client and a node, in order both ways; a Channel to the node."""
-
-    def __init__(self, person: "Person", member: NodeMember) -> None:
-        self.authorization: str | None = None
-        self.peer = person.name
-        self.buffered = 0
-        self.person = person
-        self.member = member
-        self.process = member.process
-        self.driver: Driver | None = None
-        self.open = True
-        """As the client sees it."""
-        self.shut = False
-        """As the node sees it."""
-        self._frames: list[bytes] = []
-        self._scheduled = False
-        self._up_at = 0.0
-        self._down_at = 0.0
-
-    # The node's side.
-
-    def write(self, framed: bytes) -> None:
-        self.send(payload_of(framed))
-
-    def write_all(self, frames: Sequence[bytes], joined: bytes) -> None:
-        for framed in frames:
-            self.send(payload_of(framed))
-
-    def send(self, payload: bytes) -> None:
-        if self.shut:
-            return
-        watch = self.person.watch
-        if watch is not None:
-            watch(self.person, payload)
-        self._frames.append(payload)
-        if not self._scheduled:
-            self._scheduled = True
-            self._down_at = max(self._down_at, self._arrival())
-            self.person.clock.post(self._down_at, None, self._flush)
-
-    def close(self, code: int, reason: str = "") -> None:
-        if self.shut:
-            return
-        self.shut = True
-        self._down_at = max(self._down_at, self._arrival())
-        self.person.clock.post(self._down_at, None, self._closed, code, reason)
-        if self.driver is not None and self.process is not None:
-            self.process.call_soon(self.driver.closed, code)
-
-    def pause_reading(self) -> None:
-        """Nothing waits in a simulation."""
-
-    def resume_reading(self) -> None:
-        """Nothing waits in a simulation."""
-
-    # The client's side.
-
-    def say(self, data: bytes) -> None:
-        if self.driver is None or self.process is None:
-            return
-        self._up_at = max(self._up_at, self._arrival())
-        self.person.clock.post(self._up_at, self.process, self._said, data)
-
-    def hang_up(self, after: float) -> None:
-        """The client is gone; the node learns of it later."""
-        self.open = False
-        if self.process is not None:
-            self.person.clock.post(max(self._up_at, self.person.clock.now + after), self.process, self._gone)
-
-    def _said(self, data: bytes) -> None:
-        if not self.shut and self.driver is not None:
-            self.driver.received(data)
-
-    def _gone(self) -> None:
-        if not self.shut:
-            self.shut = True
-            if self.driver is not None:
-                self.driver.closed(1006)
-
-    def _flush(self) -> None:
-        self._scheduled = False
-        frames, self._frames = self._frames, []
-        if self.open:
-            self.person.received(frames)
-
-    def _closed(self, code: int, reason: str) -> None:
-        if self.open:
-            self.open = False
-            self.person.closed(code, reason)
-
-    def _arrival(self) -> float:
-        at = self.person.clock.now + 0.0002 + 0.004 * self.person.chance.random()
-        return (int(at / GRID_S) + 1) * GRID_S
 
 
 class Person:
@@ -162,8 +63,7 @@ class Person:
     def _begin(self) -> None:
         self.machine = Machine(TIMING, ids=self._ids, draw=self.chance.random, wall=self._wall, renewable=True)
         self._recorder = EventRecorder(self.name)
-        begin: Callable[..., None] = self.machine.start
-        begin(*((self.clock.now,) if _TIMED else ()))
+        self.machine.start(self.clock.now)
 
     def _wall(self) -> float:
         return WALL_0 + self.clock.now

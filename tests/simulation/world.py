@@ -11,12 +11,13 @@ from chatnode.protocol.frames import Position
 from tests.oracle.log import Log
 from tests.simulation.acts import Acts
 from tests.simulation.broker import Nats
-from tests.simulation.cluster import NodeMember, WorkerMember
 from tests.simulation.database import Database
+from tests.simulation.nodes import NodeMember
 from tests.simulation.people import Person
 from tests.simulation.plan import COMMANDS, Action, Plan
 from tests.simulation.streams import WALL_0, Staged
 from tests.simulation.virtual_time import Clock
+from tests.simulation.workers import WorkerMember
 
 REST_S: Final = 90.0
 """How long after the last fault everything may take to come to rest."""
