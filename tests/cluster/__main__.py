@@ -79,6 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--members", type=int, choices=(1, 3), default=3, help="of NATS and of MongoDB each")
     chosen = parser.parse_args(arguments)
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chatk8s-")))
         try:
@@ -89,9 +90,15 @@ def main(arguments: Sequence[str]) -> int:
                 issuer, address = build(running, folder / "gateway", members=chosen.members)
             say(f"ready after {time.monotonic() - began:.0f} s")
             asyncio.run(show(running, running.kubernetes, issuer, address, chosen.port))
+        except KeyboardInterrupt:
+            say("ended before it was ready")
+            return 130
         except HarnessError as error:
             say(str(error))
             return 1
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):  # what is being taken away is taken away whole
+                signal.signal(number, signal.SIG_IGN)
     return 0
 
 
