@@ -1,0 +1,44 @@
+"""What workers write to MongoDB (§3.5)."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from chatnode.history import folds
+from chatnode.rooms.ports import Watermark
+from chatnode.worker.stream import StreamWorker
+from tests.simulation.mutations.mutation import Mutation, Patch
+
+
+def _folds_unconditional() -> Sequence[Patch]:
+    def merge(condition: object, fields: Any) -> Any:
+        return {"$replaceWith": {"$mergeObjects": ["$$ROOT", {"$literal": fields}]}}
+
+    return [(folds, "_merge_if", merge)]
+
+
+def _watermark_first() -> Sequence[Patch]:
+    original = StreamWorker._step
+
+    async def step(self: StreamWorker, session: Any, feed: Any, wait: float) -> bool:
+        class Early:
+            async def next(self, seconds: float) -> Any:
+                arrivals = await feed.next(seconds)
+                if arrivals:
+                    last = arrivals[-1].stored
+                    mark = Watermark(session.epoch, last.seq, worker._job.hash_of(last))
+                    await worker._ledger.advance(worker.name, mark, last.ts)
+                return arrivals
+
+            async def acknowledge(self) -> None:
+                await feed.acknowledge()
+
+        worker = self
+        return await original(self, session, Early(), wait)
+
+    return [(StreamWorker, "_step", step)]
+
+
+HISTORY: Final = (
+    Mutation("folds-unconditional", "§3.5 every fold is conditional", _folds_unconditional),
+    Mutation("watermark-first", "§3.5 the watermark is written after the bulk", _watermark_first),
+)
