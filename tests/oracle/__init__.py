@@ -4,6 +4,7 @@ Belongs here: the log that tests write, the verdict over it, a recorder around t
 cluster is run or broken; tests do that.
 """
 
+from tests.oracle.case import Problem
 from tests.oracle.log import (
     Acked,
     Delivered,
@@ -20,7 +21,7 @@ from tests.oracle.log import (
     encode_record,
 )
 from tests.oracle.rules import Rule
-from tests.oracle.verdict import Problem, Verdict, judge
+from tests.oracle.verdict import Verdict, judge
 from tests.oracle.watched import Watched, Witness
 
 __all__ = [

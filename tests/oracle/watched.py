@@ -8,7 +8,7 @@ from typing import Self
 
 import chatclient
 from chatclient import Ack, Client, Ended, Page, Refused, Room, Unanswered
-from chatclient.client import Token
+from chatclient.driver import Token
 from chatnode.protocol.cursors import parse_cursor
 from chatnode.protocol.events import Event, StoredEvent, SubscribedEvent
 from chatnode.protocol.frames import Delete, Edit, Message, Position, React, Send, StoredCommand

@@ -6,9 +6,10 @@ from typing import Final
 
 from chatnode.broker.subjects import partition_of, room_subject, stream_name
 from chatnode.protocol.frames import Message
+from tests.oracle.case import Problem
 from tests.oracle.log import Acked, Delivered, Refused, Settled, Subscribed
 from tests.oracle.rules import Rule
-from tests.oracle.verdict import Problem, Verdict, judge
+from tests.oracle.verdict import Verdict, judge
 from tests.simulation.plan import COMMANDS
 from tests.simulation.world import World
 
