@@ -12,9 +12,10 @@ import msgspec
 from tests.chaos.ledger import fingerprint
 from tests.simulation import campaign
 from tests.simulation.campaign import Regression, Total
+from tests.simulation.drawing import draw_plan
 from tests.simulation.history import run_plan
 from tests.simulation.mutations import MUTATIONS, applied
-from tests.simulation.plan import Plan, draw_plan
+from tests.simulation.plan import Plan
 from tests.simulation.shrink import shrink
 from tests.simulation.story import tell
 

@@ -14,8 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from tests.chaos.ledger import fingerprint
+from tests.simulation.drawing import draw_plan
 from tests.simulation.history import run_plan
-from tests.simulation.plan import Plan, draw_plan
+from tests.simulation.plan import Plan
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 LEDGER: Final = REPOSITORY / "docs" / "simulation-ledger.json"

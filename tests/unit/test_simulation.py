@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.simulation.campaign import Regression, regressions
+from tests.simulation.drawing import draw_plan
 from tests.simulation.history import Outcome, run_plan
 from tests.simulation.mutations import MUTATIONS, applied
-from tests.simulation.plan import Plan, draw_plan
+from tests.simulation.plan import Plan
 from tests.simulation.shrink import shrink
 
 KEPT = regressions()
