@@ -197,11 +197,15 @@ class KeyCache:
 
     async def _fetch(self) -> bytes:
         data = bytearray()
-        async with self._client.stream("GET", self._url, headers={"accept": "application/json"}) as response:
-            if response.status_code != 200:
-                raise KeySetError(f"HTTP status {response.status_code}")
-            async for chunk in response.aiter_bytes():
-                data += chunk
-                if len(data) > _BYTES_MAX:
-                    raise KeySetError(f"more than {_BYTES_MAX} bytes")
+        try:
+            async with self._client.stream("GET", self._url, headers={"accept": "application/json"}) as response:
+                if response.status_code != 200:
+                    raise KeySetError(f"HTTP status {response.status_code}")
+                async for chunk in response.aiter_bytes():
+                    data += chunk
+                    if len(data) > _BYTES_MAX:
+                        raise KeySetError(f"more than {_BYTES_MAX} bytes")
+        except AttributeError as error:
+            # Under uvloop anyio says so of a connection that was reset as it was made (`chatclient.lines.network`).
+            raise KeySetError("the connection was lost") from error
         return bytes(data)

@@ -149,11 +149,15 @@ class Hub:
             self._begin_filling(room, last.seq)
 
     async def settle(self, room: Room, deadline_s: float = 5.0) -> None:
-        """Deliver up to what the leader holds now; :class:`Unavailable` when that takes too long."""
+        """Deliver up to what the leader holds now; :class:`Unavailable` when that takes too long, as where nothing is
+        delivered since control is not heard."""
         try:
             async with asyncio.timeout(deadline_s):
-                await self.verify(room)
-                while room.filling:  # noqa: ASYNC110  an event per room would cost more than this rare wait
+                last = await self._log.last(room.name)
+                # An event per room would cost more than this rare wait.
+                while last is not None and room.reached < last.seq and room.phase is not Phase.ENDED:
+                    if room.phase is Phase.LIVE:
+                        self._begin_filling(room, last.seq)
                     await asyncio.sleep(0.01)
         except TimeoutError as error:
             raise Unavailable(f"room {room.name} is still fetching what it missed") from error

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+import httpx
 import jwt
 import msgspec
 import pytest
@@ -314,3 +315,18 @@ async def test_what_is_no_token_does_not_reach_the_provider(provider: Provider, 
             await at.verifier.verify(token)
         assert refusal.value.code is ErrorCode.UNAUTHENTICATED
         assert provider.asked == 1
+
+
+async def test_a_connection_that_uvloop_has_closed_already_is_retryable_as_any_that_is_lost() -> None:
+    """anyio asks the socket for its peer; of a connection that was reset as it was made there is none any more."""
+
+    async def lost(_request: httpx.Request) -> httpx.Response:
+        raise AttributeError("'NoneType' object has no attribute 'getpeername'")
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(lost)) as client,
+        KeyCache("http://127.0.0.1:9/keys", ["ES256"], clock=time.monotonic, client=client) as keys,
+    ):
+        with pytest.raises(ProtocolError) as caught:
+            await keys.find("one", "ES256")
+    assert caught.value.code == ErrorCode.UNAVAILABLE

@@ -174,6 +174,23 @@ async def test_a_message_that_cannot_be_read_is_passed_over_and_breaks_nothing(b
     assert follower.places == [(0, 1), (1, 3)]
 
 
+async def test_a_page_waits_for_a_suspended_hub_to_resume_and_is_not_behind_then(bench: Bench) -> None:
+    """Found by a long chaos run: the hub resumed while the page was being cut, as of where it had been suspended."""
+    room = await bench.hub.open(ROOM)
+    bench.hub.suspend()
+    await bench.store(range(5))
+    services = cast("Services", SimpleNamespace(hub=bench.hub, catch_up=bench.catch_up))
+    wanted = joining.Wanted(ROOM, None, 10, lambda _joined: None)
+    asked = asyncio.create_task(joining._prepare(services, wanted, room, ()))
+    done, _ = await asyncio.wait({asked}, timeout=0.3)
+    bench.hub.resume()
+    joined = await asked
+    assert not done
+    assert joined is not None
+    assert joined.messages is not UNSET
+    assert [message.text for message in joined.messages] == numbers(5)
+
+
 async def test_a_page_is_not_behind_the_leader_even_where_the_room_is(
     nats_server: NatsServer, mongo: MongoAddress, database: str
 ) -> None:
