@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +29,10 @@ def installed(world: World, folder: Path) -> Iterator[str]:
         raise HarnessError("Contour is run only beside a cluster that the tests start")
     binary = tools.built("contour") / "contour"
     folder.mkdir()
-    world.apply_file(tools.module_folder("contour", _MODULE) / "examples" / "contour" / "01-crds.yaml")
+    definitions = tools.module_folder("contour", _MODULE) / "examples" / "contour" / "01-crds.yaml"
+    world.apply_file(definitions)
+    # It ends when it finds one that is not served yet.
+    world.kubectl("wait", "--for=condition=Established", "-f", definitions, "--timeout=60s")
     bootstrap, admin = folder / "envoy.json", folder / "admin.sock"
     where = ["--xds-address=127.0.0.1", f"--xds-port={_XDS_PORT}"]
     run([binary, "bootstrap", bootstrap, *where, f"--admin-address={admin}"])
@@ -44,28 +47,39 @@ def installed(world: World, folder: Path) -> Iterator[str]:
         *(str(images.envoy_program()), "-c", str(bootstrap), "--service-cluster", "chat", "--service-node", "envoy"),
         *("--log-level", "warning", "--disable-hot-restart", "--concurrency", "1"),
     ]
-    with _running(folder / "contour.log", serve), _running(folder / "envoy.log", envoy):
+    with _running(folder / "contour.log", serve) as check, _running(folder / "envoy.log", envoy):
+
+        def serves() -> bool:
+            check()
+            return _listens(_XDS_PORT)
+
+        wait_until("Contour to serve its Envoy", serves, 60)
         yield f"{HOST}:{PORT}"
 
 
-def listens() -> bool:
-    """Whether its Envoy has been told of an Ingress: before the first it does not listen."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", PORT), timeout=1):
+def wait_listening() -> None:
+    """Until its Envoy has been told of an Ingress: before the first it does not listen."""
+    wait_until("Contour's Envoy to listen", lambda: _listens(PORT), 60)
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
 
 
-def wait_listening() -> None:
-    wait_until("Contour's Envoy to listen", listens, 60)
-
-
 @contextlib.contextmanager
-def _running(log: Path, command: Sequence[str]) -> Iterator[None]:
+def _running(log: Path, command: Sequence[str]) -> Iterator[Callable[[], None]]:
+    """Gives what raises :class:`HarnessError` when the program has ended."""
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
-        try:
-            yield
+
+        def check() -> None:
             if process.poll() is not None:
                 raise HarnessError(f"{command[0]} ended:\n{log.read_text()[-3000:]}")
+
+        try:
+            yield check
+            check()
         finally:
             process.terminate()
             try:
