@@ -59,7 +59,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 - apiGroups: [cert-manager.io]
   resources: [certificates]
   verbs: [get, list, create, patch, delete]
+# Its own about ChatClusters, and what others warn of while something does not come about.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 {{- end }}

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,10 +23,15 @@ from chatoperator.plan.decide import Desired, nodes_deployment
 from chatoperator.plan.naming import AUTOSCALER, DELETION_COST, ENTRY, MANAGER
 from chatoperator.plan.observed import ClusterStatus, Observed
 from chatoperator.plan.scale import Scale
+from chatoperator.plan.troubles import hindered
 from chatoperator.spec import GROUP, KIND, VERSION, ChatCluster
 
 _REFUSALS: Final = frozenset({400, 403, 404, 409, 422})
 """Answers that say something about this one object."""
+_LASTING: Final = _REFUSALS - {409}
+"""Of these, those that another visit will hear, too."""
+_FORBIDDEN: Final = frozenset({403})
+"""The one that lasts where an object may have changed or gone since it was read."""
 
 
 class Applied(Struct):
@@ -35,6 +41,8 @@ class Applied(Struct):
     orders: int = 0
     """That nodes have taken."""
     refused: tuple[str, ...] = ()
+    hindered: tuple[str, ...] = ()
+    """Of those, what will be refused again until somebody does something about it; in words."""
 
 
 def marked(mark: Mark, namespace: str) -> Object:
@@ -100,8 +108,7 @@ class Applier:
         if desired.scale is not None:
             await self._steer(cluster, desired.scale, live, observed, done)
         for where in self._spare(desired, live):
-            await self._kube.delete(where, namespace)
-            done.writes += 1
+            await self._try(self._kube.delete(where, namespace), done)
         if desired.mongodb is not None and observed.mongodb is not None:
             database = cluster.spec.mongodb.database
             await mongo.perform(desired.mongodb, observed.mongodb, entry(observed), database)
@@ -142,6 +149,7 @@ class Applier:
                     made = certificates.member(order, held[order.component], held[tls.AUTHORITY], self._wall())
                 except certificates.AuthorityUnusable as error:
                     done.refused = (*done.refused, str(error))
+                    done.hindered = (*done.hindered, str(error))
                     return
             held[order.component] = made
             await self._write(order.metadata, made, live)
@@ -161,7 +169,7 @@ class Applier:
         """What is ours and no longer wanted; never a Secret."""
         return [where for where in live.keys() - desired.refs if where.kind != "Secret"] if desired.prune else []
 
-    async def _try(self, call: Awaitable[object], done: Applied) -> None:
+    async def _try(self, call: Awaitable[object], done: Applied, lasting: AbstractSet[int] = _LASTING) -> None:
         try:
             await call
             done.writes += 1
@@ -169,6 +177,8 @@ class Applier:
             if error.status not in _REFUSALS:
                 raise
             done.refused = (*done.refused, str(error))
+            if error.status in lasting:
+                done.hindered = (*done.hindered, hindered(str(error), error.status))
 
     async def _draw(self, draw: Draw, live: Mapping[Ref, Object]) -> None:
         """Create, or add the keys that are missing; a value that is there is never written over."""
@@ -194,7 +204,7 @@ class Applier:
         """Marks first, so that nobody is led to a node that is about to be told to go; replicas last."""
         namespace = cluster.metadata.namespace
         for mark in scale.marks:
-            await self._try(self._kube.apply(marked(mark, namespace), AUTOSCALER), done)
+            await self._try(self._kube.apply(marked(mark, namespace), AUTOSCALER), done, _FORBIDDEN)
         pods: Mapping[str, Pod] = {pod.uid: pod for pod in observed.nodes.pods}
         token = observed.credentials.get(NODE_CONTROL, "")
         orders: list[Order | ShedOrder] = [*scale.orders, *scale.sheds]

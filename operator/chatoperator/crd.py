@@ -281,6 +281,7 @@ _STATUS: Final[Object] = {
         "drain": _OPEN,
         "scaling": _OPEN,
         "strangers": {"type": "array", "items": {"type": "string"}},
+        "troubles": {"type": "array", "items": {"type": "string"}},
         "endpoints": {
             "type": "object",
             "properties": {"service": {"type": "string"}, "url": {"type": "string"}},

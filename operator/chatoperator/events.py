@@ -40,6 +40,7 @@ def news(before: ClusterStatus, after: ClusterStatus) -> Sequence[News]:
             f"the deletion cost of {', '.join(new)} was written by somebody else: it could go instead of a drained node"
         )
         told.append(News("ForeignDeletionCost", words, warning=True))
+    told += [News("Trouble", words, warning=True) for words in after.troubles if words not in before.troubles]
     for kind in _TOLD:
         was, now = before.condition(kind), after.condition(kind)
         if now is None or now.status == "Unknown" or (was is not None and was.status == now.status):

@@ -108,9 +108,14 @@ class Kube:
                 return None
             raise
 
-    async def list(self, api_version: str, kind: str, namespace: str, selector: str = "") -> Sequence[Object]:
-        """Everything of a kind in a namespace (``""``: all), by labels. Kinds that are not installed have nothing."""
-        query = {"labelSelector": selector} if selector else {}
+    async def list(
+        self, api_version: str, kind: str, namespace: str, selector: str = "", *, fields: str = ""
+    ) -> Sequence[Object]:
+        """Everything of a kind in a namespace (``""``: all), by labels and fields. Kinds that are not installed have
+        nothing.
+        """
+        chosen = {"labelSelector": selector, "fieldSelector": fields}
+        query = {name: value for name, value in chosen.items() if value}
         try:
             found = await self._call("GET", _path(api_version, kind, namespace), query)
         except ApiError as error:

@@ -6,6 +6,7 @@ before there is any user. It does nothing but what the steps in ``plan.mongodb``
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from tempfile import NamedTemporaryFile
@@ -19,6 +20,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from chatoperator.objects import Json, items, mapping, number, text
 from chatoperator.plan.access import MONGODB_KEYFILE, REPLICA_SET
 from chatoperator.plan.mongodb import Initiate, Member, MongoStep, MongoView, PutUsers, Reconfigure
+from chatoperator.plan.naming import MONGODB_PORT
 
 _DEADLINE_S: Final = 4.0
 _HEALTHY: Final = frozenset({1, 2})
@@ -74,12 +76,13 @@ async def look(hosts: Sequence[str], entry: Entry, database: str, known: Sequenc
     """Ask every member at once. Never raises: who does not answer is simply not among those that do."""
     wanted = dict.fromkeys((*hosts, *(member.host for member in known)))
     answers = await asyncio.gather(*(_ask(host, entry) for host in wanted))
-    views = [view for view in answers if view is not None]
+    views = [view for view in answers if isinstance(view, _Answer)]
     answering = tuple(view.host for view in views)
+    silence = next((words for words in answers if isinstance(words, str)), "")
     primary = next((view for view in views if view.primary), None)
     best = primary or next((view for view in views if view.members), None)
     if best is None:
-        return MongoView(answering=answering)
+        return MongoView(answering=answering, silence=silence)
     users = primary is not None and await _users_current(primary.host, entry, database)
     return MongoView(
         answering=answering,
@@ -88,6 +91,7 @@ async def look(hosts: Sequence[str], entry: Entry, database: str, known: Sequenc
         members=best.members,
         healthy=primary.healthy if primary else (),
         users=users,
+        silence=silence,
     )
 
 
@@ -145,7 +149,8 @@ async def _member(host: str, entry: Entry) -> AsyncIterator[_Client]:
         await client.close()
 
 
-async def _ask(host: str, entry: Entry) -> _Answer | None:
+async def _ask(host: str, entry: Entry) -> _Answer | str:
+    """What it says, or in words what kept it from saying so."""
     answer = _Answer(host)
     try:
         async with asyncio.timeout(_DEADLINE_S * 2), _member(host, entry) as client:
@@ -165,9 +170,17 @@ async def _ask(host: str, entry: Entry) -> _Answer | None:
                 answer.healthy = tuple(
                     text(each, "name") for each in items(status, "members") if number(each, "state") in _HEALTHY
                 )
-    except (PyMongoError, TimeoutError, OSError):
-        return None
+    except OperationFailure as error:
+        return f"{host} refuses: {_plainly(error)}"
+    except (PyMongoError, TimeoutError, OSError) as error:
+        return f"{host} is not reached: {_plainly(error)}"
     return answer
+
+
+def _plainly(error: Exception) -> str:
+    """Without timeouts and topologies, which differ from one time to the next."""
+    words = re.split(r" \(configured timeouts|, Timeout: |, Topology|, full error", str(error), maxsplit=1)[0]
+    return words.rpartition(f"{MONGODB_PORT}: ")[2] or "no answer in time"
 
 
 def _configuration(members: Sequence[Member], version: int) -> Document:

@@ -33,6 +33,10 @@ class _Account(Struct, frozen=True, kw_only=True):
     peers: dict[str, int] = {}
 
 
+class _Readiness(Struct, frozen=True):
+    reasons: list[str] = []
+
+
 class Nodes:
     """A pool of connections to nodes; an async context manager."""
 
@@ -79,6 +83,15 @@ class Nodes:
             peers=account.peers,
         )
 
+    async def unready(self, address: str) -> Sequence[str] | None:
+        """Why a node or worker says that it is not ready; empty: it says that it is. None: it does not answer."""
+        found = await self._request("GET", address, "readyz", None, "")
+        try:
+            return None if found is None else msgspec.json.decode(found[1], type=_Readiness).reasons
+        except msgspec.DecodeError as error:
+            logger.warning("%s answered what no node would: %s", address, error)
+            return None
+
     async def tell(self, order: Order | ShedOrder, address: str, token: str) -> bool:
         """Whether the node has taken the order. One that has not is told again on the next visit."""
         if isinstance(order, Order):
@@ -88,6 +101,18 @@ class Nodes:
         return await self._call("POST", address, "shed", shed, token) is not None
 
     async def _call(self, method: str, address: str, path: str, body: object, token: str) -> bytes | None:
+        found = await self._request(method, address, path, body, token)
+        if found is None:
+            return None
+        status, content = found
+        if status != 200:
+            logger.warning("%s %s of %s: %d %s", method, path, address, status, content[:200])
+            return None
+        return content
+
+    async def _request(
+        self, method: str, address: str, path: str, body: object, token: str
+    ) -> tuple[int, bytes] | None:
         if self._session is None:
             raise RuntimeError("Nodes is used outside its own `async with`")
         host = f"[{address}]" if ":" in address else address
@@ -96,11 +121,7 @@ class Nodes:
         try:
             url = f"http://{host}:{self._port}/{path}"
             async with self._session.request(method, url, data=data, headers=headers) as answer:
-                content = await answer.read()
+                return answer.status, await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             logger.debug("%s %s of %s: %r", method, path, address, error)
             return None
-        if answer.status != 200:
-            logger.warning("%s %s of %s: %d %s", method, path, address, answer.status, content[:200])
-            return None
-        return content

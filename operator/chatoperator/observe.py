@@ -1,8 +1,8 @@
 """Reading: everything that ``plan`` wants to know of one cluster, and the live objects to compare with."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Final
 
 from msgspec import Struct, ValidationError, convert
@@ -10,6 +10,7 @@ from msgspec import Struct, ValidationError, convert
 from chatoperator import mongo
 from chatoperator.autoscale.samples import Memory, Pod, Sample
 from chatoperator.certificates import read as certificates_in
+from chatoperator.diagnose import diagnose
 from chatoperator.kube import Kube
 from chatoperator.nodes import Nodes
 from chatoperator.objects import Object, Ref, at, decoded, items, mapping, number, owned_by, ref, text
@@ -30,6 +31,7 @@ from chatoperator.plan.naming import (
 )
 from chatoperator.plan.observed import ClusterStatus, Observed, RouteView, Workload
 from chatoperator.plan.scale import NodesView
+from chatoperator.plan.troubles import Trouble, moment
 from chatoperator.showing import shown
 from chatoperator.spec import ChatCluster
 
@@ -59,7 +61,16 @@ class Seen(Struct, frozen=True):
 class Observer:
     """Reads one cluster at a time; what the API server can do is asked once a minute for all of them."""
 
-    def __init__(self, kube: Kube, nodes: Nodes, *, image: str, version: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        nodes: Nodes,
+        *,
+        image: str,
+        version: str,
+        clock: Callable[[], float],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._kube = kube
         self._nodes = nodes
         self._samples: dict[tuple[str, str], dict[str, Sample]] = {}
@@ -69,6 +80,7 @@ class Observer:
         self._image = image
         self._version = version
         self._clock = clock
+        self._wall = wall
         self._support = GatewaySupport()
         self._support_at: float | None = None
 
@@ -78,8 +90,8 @@ class Observer:
         self._zones.pop((namespace, name), None)
         self._looked_at.pop((namespace, name), None)
 
-    async def see(self, cluster: ChatCluster, status: object, memory: Memory) -> Seen:
-        """Raises :class:`chatoperator.kube.ApiError`."""
+    async def see(self, cluster: ChatCluster, status: object, memory: Memory, hindered: Sequence[Trouble] = ()) -> Seen:
+        """``hindered``: what the visit before could not do. Raises :class:`chatoperator.kube.ApiError`."""
         namespace = cluster.metadata.namespace
         labels = f"app.kubernetes.io/managed-by={MANAGER},app.kubernetes.io/instance={cluster.metadata.name}"
         support = await self._gateway_support()
@@ -106,6 +118,7 @@ class Observer:
             gateway=support,
             route=_route(cluster, live),
             nodes=await self._view(cluster, live, workloads),
+            troubles=(*hindered, *await diagnose(self._kube, self._nodes, cluster, live, workloads, now=self._wall())),
             memory=memory,
             status=last_status(status),
         )
@@ -196,7 +209,7 @@ def pod(thing: Object, zones: Mapping[str, str] | None = None) -> Pod:
         deletion_cost=_whole(text(annotations, DELETION_COST)),
         entry=text(labels, ENTRY) != "closed",
         labelled=ENTRY in labels,
-        created=_moment(text(thing, "metadata", "creationTimestamp")),
+        created=moment(text(thing, "metadata", "creationTimestamp")),
     )
 
 
@@ -206,10 +219,6 @@ def _whole(words: str) -> int | None:
         return int(words)
     except ValueError:
         return None
-
-
-def _moment(words: str) -> float:
-    return datetime.fromisoformat(words).timestamp() if words else 0.0
 
 
 def _priced_by_us(thing: Object) -> bool:

@@ -40,6 +40,10 @@ def status_lines(resource: Object) -> Iterator[str]:
         mark = " " if quiet else "!"
         words = "" if quiet else f"  {condition.reason}: {condition.message}"
         yield f"{mark} {condition.type:<16} {condition.status}{words}"
+    if status.troubles:
+        yield "because"
+    for words in status.troubles:
+        yield f"  {words}"
 
 
 def scaling_lines(resource: Object) -> Iterator[str]:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,7 +24,8 @@ from chatoperator.objects import Json, Object, Ref, at, text
 from chatoperator.observe import Observer, last_status
 from chatoperator.plan.decide import plan
 from chatoperator.plan.observed import ClusterStatus, Condition
-from chatoperator.plan.status import stamp
+from chatoperator.plan.status import hindered, stamp
+from chatoperator.plan.troubles import Trouble
 from chatoperator.spec import GROUP, KIND, VERSION, ChatCluster, InvalidSpec, parse
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ _SETTLE_S: Final = 0.2
 """Events come in bursts; one visit serves those of this long."""
 _SOON_S: Final = 2.0
 _BACKOFF_S: Final = 60.0
+_PATIENCE: Final = 2
+"""Visits in a row that may fail before the status says so."""
 
 
 class Rhythm(Struct, frozen=True):
@@ -74,6 +77,8 @@ class Reconciler:
         self._last: dict[Key, float] = {}
         self._memories: dict[Key, Memory] = {}
         self._wishes: dict[Key, Hashable] = {}
+        self._hindered: dict[Key, tuple[str, ...]] = {}
+        """What the last visit could not do, in words."""
         self.writes = 0
         self.visits = 0
 
@@ -95,7 +100,7 @@ class Reconciler:
             self.wake(key)
 
     def _forget(self, key: Key) -> None:
-        for table in (self._tasks, self._wakers, self._last, self._memories, self._wishes):
+        for table in (self._tasks, self._wakers, self._last, self._memories, self._wishes, self._hindered):
             table.pop(key, None)
         self._observer.forget(*key)
 
@@ -127,6 +132,8 @@ class Reconciler:
                 failures += 1
                 delay = min(_BACKOFF_S, 2.0 ** min(failures, 6)) * random.uniform(0.8, 1.2)  # noqa: S311  spread
                 logger.warning("%s/%s: %r; again in %.0f s", *key, error, delay)
+                if failures >= _PATIENCE:
+                    await self._confess(key, error)
             except Exception:  # one that nobody foresaw ends neither this task nor goes unseen: health follows visits
                 failures += 1
                 delay = _BACKOFF_S
@@ -152,23 +159,53 @@ class Reconciler:
         except InvalidSpec as error:
             await self._complain(resource, before, error)
             return self._rhythm.resync_s
-        seen = await self._observer.see(cluster, at(resource, "status"), self._memories.get(key, Memory()))
+        seen = await self._observer.see(
+            cluster, at(resource, "status"), self._memories.get(key, Memory()), self._troubles(key)
+        )
         desired = plan(cluster, seen.observed, self._wall())
         self._memories[key] = desired.memory
         # What was decided is written down before it is done, so that whoever goes on knows of it.
         version = text(resource, "metadata", "resourceVersion")
         written = await self._applier.tell(cluster, desired.status, before, version)
-        for told in news(before, desired.status):
-            written += 1
-            unique = secrets.token_hex(8)
-            await self._kube.create(event(cluster, told, self._wall(), unique, self._instance))
+        written += await self._announce(cluster, before, desired.status)
         done = await self._applier.bring(cluster, desired, seen.live, seen.observed)
+        self._hindered[key] = done.hindered
         for words in done.refused:
             logger.error("%s/%s: refused: %s", namespace, name, words)
         self.writes += written + done.writes
         if done.writes:
             logger.info("%s/%s: %d writes", namespace, name, done.writes)
         return self._delay(cluster, desired.status, done)
+
+    def _troubles(self, key: Key) -> Sequence[Trouble]:
+        return [Trouble("", "", words) for words in self._hindered.get(key, ())]
+
+    async def _confess(self, key: Key, error: Exception) -> None:
+        """Visits that fail say so in the status, once, as far as it can still be written."""
+        words = f"the operator does not get on: {str(error) or 'a visit took too long'}"
+        self._hindered[key] = (words,)
+        namespace, name = key
+        try:
+            async with asyncio.timeout(_VISIT_S):
+                resource = await self._kube.get(Ref(f"{GROUP}/{VERSION}", KIND, name), namespace)
+                if resource is None:
+                    return
+                before = last_status(at(resource, "status"))
+                if words not in before.troubles:
+                    cluster = parse(resource)
+                    after = hindered(cluster, before, words, self._wall())
+                    await self._applier.tell(cluster, after, before, "")
+                    await self._announce(cluster, before, after)
+        except (ApiError, InvalidSpec, TimeoutError) as again:
+            logger.warning("%s/%s: the status does not say so: %r", *key, again)
+
+    async def _announce(self, cluster: ChatCluster, before: ClusterStatus, after: ClusterStatus) -> int:
+        """Events about what differs; how many."""
+        told = news(before, after)
+        for each in told:
+            unique = secrets.token_hex(8)
+            await self._kube.create(event(cluster, each, self._wall(), unique, self._instance))
+        return len(told)
 
     def _delay(self, cluster: ChatCluster, status: ClusterStatus, done: Applied) -> float:
         ready, scaling = status.condition("Ready"), cluster.spec.autoscaling

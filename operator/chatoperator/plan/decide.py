@@ -85,7 +85,7 @@ def _steer(cluster: ChatCluster, observed: Observed, now: datetime) -> Scale:
         scaling=before.scaling,
         batch=None if before.drain is UNSET else before.drain,
     )
-    lacking = "; ".join(datastores_lack(cluster, observed))
+    lacking = "; ".join(datastores_lack(cluster, observed, now))
     return steer(cluster, view, remembered, observed.memory, now.timestamp(), datastores=lacking)
 
 

@@ -43,6 +43,8 @@ class MongoView(Struct, frozen=True):
     """Primary and secondaries, as the primary sees them."""
     users: bool = False
     """Whether both users are there with the passwords that are wanted."""
+    silence: str = ""
+    """What kept the first of those that did not answer from it."""
 
 
 class Initiate(Struct, frozen=True, tag=True):

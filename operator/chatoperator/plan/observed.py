@@ -12,6 +12,7 @@ from chatoperator.plan.exposure import GatewaySupport
 from chatoperator.plan.mongodb import MongoView
 from chatoperator.plan.scale import NodesView
 from chatoperator.plan.tls import Held
+from chatoperator.plan.troubles import Trouble
 
 
 class Workload(Struct, frozen=True):
@@ -107,6 +108,8 @@ class ClusterStatus(Struct, frozen=True, rename="camel"):
     """The nodes that are being drained to be removed."""
     strangers: tuple[str, ...] = ()
     """Pods whose deletion cost somebody else has written."""
+    troubles: tuple[str, ...] = ()
+    """Causes of what is not as asked, in words."""
 
     def condition(self, kind: str) -> Condition | None:
         return next((each for each in self.conditions if each.type == kind), None)
@@ -130,6 +133,8 @@ class Observed(Struct, frozen=True):
     gateway: GatewaySupport = GatewaySupport()
     route: RouteView | None = None
     nodes: NodesView = NodesView()
+    troubles: tuple[Trouble, ...] = ()
+    """Why workloads are not as asked, and what the last visit could not do."""
     memory: Memory = Memory()
     """What this process remembers of the nodes from earlier visits."""
     status: ClusterStatus = ClusterStatus()

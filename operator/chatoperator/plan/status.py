@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from chatoperator.plan import tls
 from chatoperator.plan.exposure import Exposed
@@ -23,6 +24,7 @@ from chatoperator.plan.observed import (
     Workload,
 )
 from chatoperator.plan.scale import Scale
+from chatoperator.plan.troubles import Trouble, told
 from chatoperator.spec import ChatCluster, ManagedMongodb, ManagedNats
 
 KEPT_DECISIONS: Final = 10
@@ -54,8 +56,9 @@ def report(
     exposure = cluster.spec.exposure
     scheme = "https" if exposure.type == "gateway" or exposure.tls_secret else "http"
     nats, mongodb = cluster.spec.nats.managed, cluster.spec.mongodb.managed
+    troubles = told(observed.troubles, now)
     return ClusterStatus(
-        conditions=_conditions(cluster, observed, now, scale, exposed),
+        conditions=_conditions(cluster, observed, now, scale, exposed=exposed, troubles=troubles),
         observed_generation=cluster.metadata.generation,
         certificates=observed.status.certificates if halted(cluster) else cluster.spec.tls.certificates,
         connections=scale.stock.connections,
@@ -83,6 +86,19 @@ def report(
         scaling=scale.verdict.state,
         drain=UNSET if scale.batch is None else scale.batch,
         strangers=scale.strangers,
+        troubles=tuple(str(trouble) for trouble in troubles),
+    )
+
+
+def hindered(cluster: ChatCluster, before: ClusterStatus, words: str, now: datetime) -> ClusterStatus:
+    """The last status, with what keeps the operator from finding a new one: nothing is known to be as asked."""
+    was = before.condition("Ready")
+    since = was.last_transition_time if was and was.status == "False" else stamp(now)
+    ready = Condition("Ready", "False", "NotLookedAt", words, since, cluster.metadata.generation)
+    return replace(
+        before,
+        conditions=(ready, *(each for each in before.conditions if each.type != "Ready")),
+        troubles=(words,),
     )
 
 
@@ -97,7 +113,13 @@ def _with(decisions: Sequence[Decision], before: Sequence[Decision], now: dateti
 
 
 def _conditions(
-    cluster: ChatCluster, observed: Observed, now: datetime, scale: Scale, exposed: Exposed
+    cluster: ChatCluster,
+    observed: Observed,
+    now: datetime,
+    scale: Scale,
+    *,
+    exposed: Exposed,
+    troubles: Sequence[Trouble],
 ) -> tuple[Condition, ...]:
     def say(kind: str, holds: bool | None, reason: str, message: str) -> Condition:
         status: Status = "Unknown" if holds is None else "True" if holds else "False"
@@ -105,17 +127,14 @@ def _conditions(
         since = before.last_transition_time if before and before.status == status else stamp(now)
         return Condition(kind, status, reason, message, since, cluster.metadata.generation)
 
-    datastores = _datastores(cluster, observed, now, say)
+    lacking, moving = datastores_lack(cluster, observed, now), _moving(cluster, observed, scale)
+    causes = [str(each) for each in troubles if each.component in {"nats", "mongodb"}]
+    datastores = _datastores(cluster, observed, now, [*lacking, *causes] if lacking else [], say)
     entry = _entry(observed, exposed, say)
-    progressing = _progressing(cluster, observed, scale, say)
     node = observed.workloads.get("node", Workload())
     worker = observed.workloads.get("worker", Workload())
     available = datastores.status == "True" and node.ready > 0 and worker.ready > 0
-    wanting = [
-        each.message
-        for each, good in ((datastores, "True"), (entry, "True"), (progressing, "False"))
-        if each.status != good
-    ]
+    wanting = [*lacking, *([] if entry.status == "True" else [entry.message]), *moving, *map(str, troubles)]
     return (
         say(
             "Ready", not wanting, "AsWanted" if not wanting else "NotAsWanted", "; ".join(wanting) or "all is as asked"
@@ -126,7 +145,7 @@ def _conditions(
             "Serving" if available else "NotServing",
             f"{node.ready} nodes and {worker.ready} workers are ready",
         ),
-        progressing,
+        _progressing(moving, troubles, say),
         _draining(scale, say),
         say("ScalingActive", scale.mode == "Operator", scale.mode, scale.verdict.why),
         _limited(scale, say),
@@ -168,9 +187,10 @@ def _fresh(observed: Observed, scale: Scale, say: _Say) -> Condition:
     return say("MetricsFresh", heard >= ready, "AllAnswer" if heard >= ready else "SomeSilent", f"{heard} nodes answer")
 
 
-def _datastores(cluster: ChatCluster, observed: Observed, now: datetime, say: _Say) -> Condition:
+def _datastores(
+    cluster: ChatCluster, observed: Observed, now: datetime, lacking: Sequence[str], say: _Say
+) -> Condition:
     nats, mongodb = cluster.spec.nats.managed, cluster.spec.mongodb.managed
-    lacking = datastores_lack(cluster, observed)
     if lacking:
         return say("DatastoresReady", False, "Lacking", "; ".join(lacking))
     ending = tls.ending(cluster, observed.certificates, now)
@@ -186,10 +206,14 @@ def _datastores(cluster: ChatCluster, observed: Observed, now: datetime, say: _S
     return say("DatastoresReady", True, "Ready", words)
 
 
-def datastores_lack(cluster: ChatCluster, observed: Observed) -> list[str]:
+def datastores_lack(cluster: ChatCluster, observed: Observed, now: datetime) -> list[str]:
     """What is not whole of those that the operator runs, in words."""
     nats, mongodb = cluster.spec.nats.managed, cluster.spec.mongodb.managed
-    lacking = tls.lacking(cluster, observed.certificates) + tls.strangers(cluster, observed.certificates)
+    lacking = [
+        *tls.lacking(cluster, observed.certificates),
+        *tls.strangers(cluster, observed.certificates),
+        *tls.ended(cluster, observed.certificates, now),
+    ]
     return lacking or _nats_lacks(nats, observed) + _mongodb_lacks(mongodb, observed.mongodb)
 
 
@@ -203,10 +227,16 @@ def _nats_lacks(managed: ManagedNats | None, observed: Observed) -> list[str]:
 def _mongodb_lacks(managed: ManagedMongodb | None, view: MongoView | None) -> list[str]:
     if managed is None:
         return []
-    if view is None or not view.initiated:
+    if view is None:
+        return ["no MongoDB member is ready yet"]
+    silent = f"; {view.silence}" if view.silence else ""
+    if not view.initiated:
+        if len(view.answering) < managed.replicas:
+            return [f"{len(view.answering)} of {managed.replicas} MongoDB members answer the operator{silent}"]
         return ["MongoDB's replica set is not initiated yet"]
     if not view.primary:
-        return [f"MongoDB has no primary; {len(view.answering)} of {managed.replicas} members answer"]
+        words = f"MongoDB has no primary; {len(view.answering)} of {managed.replicas} members answer{silent}"
+        return [f"{words}; more than half of them have to reach each other"]
     if len(view.healthy) < managed.replicas:
         return [f"{len(view.healthy)} of {managed.replicas} MongoDB members are healthy"]
     return [] if view.users else ["MongoDB's users are not made yet"]
@@ -225,7 +255,16 @@ def _entry(observed: Observed, exposed: Exposed, say: _Say) -> Condition:
     return say("ExposureAccepted", route.accepted, reason, words)
 
 
-def _progressing(cluster: ChatCluster, observed: Observed, scale: Scale, say: _Say) -> Condition:
+def _progressing(moving: Sequence[str], troubles: Sequence[Trouble], say: _Say) -> Condition:
+    if troubles:
+        return say("Progressing", True, "Stuck", "; ".join([*moving, *map(str, troubles)]))
+    if moving:
+        return say("Progressing", True, "Changing", "; ".join(moving))
+    return say("Progressing", False, "Settled", "every workload is as asked")
+
+
+def _moving(cluster: ChatCluster, observed: Observed, scale: Scale) -> list[str]:
+    """Workloads that are not as asked, in words."""
     wanted = {"node": scale.desired, "worker": cluster.spec.workers.replicas}
     if cluster.spec.nats.managed is not None:
         wanted["nats"] = cluster.spec.nats.managed.replicas
@@ -238,9 +277,7 @@ def _progressing(cluster: ChatCluster, observed: Observed, scale: Scale, say: _S
             moving.append(f"{component} is not there yet")
         elif not workload.settled or workload.desired != replicas:
             moving.append(f"{component}: {workload.ready} ready and {workload.updated} up to date of {replicas} wanted")
-    if moving:
-        return say("Progressing", True, "Changing", "; ".join(moving))
-    return say("Progressing", False, "Settled", "every workload is as asked")
+    return moving
 
 
 def _paused(cluster: ChatCluster, say: _Say) -> Condition:

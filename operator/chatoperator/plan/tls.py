@@ -180,6 +180,21 @@ def lacking(cluster: ChatCluster, held: Mapping[str, Held]) -> list[str]:
     return words
 
 
+def ended(cluster: ChatCluster, held: Mapping[str, Held], now: datetime) -> list[str]:
+    """Certificates that nobody believes any more, with who was to renew them."""
+    renews = {
+        "Operator": "the operator renews it, unless it is paused or its authority is unusable",
+        "CertManager": "cert-manager was to renew it: kubectl describe certificate",
+        "Secret": "whoever wrote the Secret has to write a new one",
+    }
+    return [
+        f"the certificate in Secret {secret_name(cluster, component)} has ended: "
+        f"{renews[cluster.spec.tls.certificates]}"
+        for component in components(cluster)
+        if (certificate := held.get(component, Held()).certificate) is not None and certificate.until <= now.timestamp()
+    ]
+
+
 def strangers(cluster: ChatCluster, held: Mapping[str, Held]) -> list[str]:
     """Members whose certificate is for somebody else, so that nobody who checks names reaches them."""
     managed = {"nats": cluster.spec.nats.managed, "mongodb": cluster.spec.mongodb.managed}
