@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from chatoperator.kube import Kube
+from chatoperator.kube import ApiError, Kube
 from chatoperator.nodes import Nodes
 from chatoperator.objects import Object, Ref, text
 from chatoperator.plan.naming import COMPONENTS, MANAGER, child
@@ -42,7 +42,7 @@ async def diagnose(
     }
     warnings: Sequence[Object] = ()
     if any(each.ask == "events" for each in sick) or any(short(thing) for thing in things.values()):
-        warnings = await kube.list("v1", "Event", namespace, fields="type=Warning")
+        warnings = await _warnings(kube, namespace)
     addresses = {text(pod, "metadata", "name"): text(pod, "status", "podIP") for pod in pods}
 
     async def told(trouble: Trouble) -> Trouble | None:
@@ -57,3 +57,13 @@ async def diagnose(
     found = await asyncio.gather(*(told(trouble) for trouble in sick))
     unmade = [of_workload(thing, part, warnings) for part, thing in things.items()]
     return tuple(trouble for trouble in (*unmade, *found) if trouble is not None)
+
+
+async def _warnings(kube: Kube, namespace: str) -> Sequence[Object]:
+    """None where the operator may not read them, as with the rights of an older chart: causes are no condition."""
+    try:
+        return await kube.list("v1", "Event", namespace, fields="type=Warning")
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return ()

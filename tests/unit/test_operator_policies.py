@@ -8,14 +8,25 @@ from chatoperator.objects import Json, Object, items, mapping, text
 from chatoperator.plan.decide import plan
 from chatoperator.plan.naming import selector
 from chatoperator.plan.policies import OPERATOR
+from chatoperator.spec import ChatCluster
 from tests.unit.operator_cases import NOW, cluster, observed
 
 ASKED = cluster()
+ELSEWHERE = cluster(
+    auth={"issuer": "https://i.test", "jwksUrl": "https://identity.test:8443/keys"},
+    nats={"external": {"secret": "s"}},
+    mongodb={"external": {"secret": "s"}},
+    tracing={"otlpEndpoint": "http://collector.test:4319"},
+)
 HOME = "school"
 OTHER_CLUSTER = {**selector(ASKED, "node"), "app.kubernetes.io/instance": "another"}
-POLICIES: Sequence[Object] = [
-    thing for thing in plan(ASKED, observed(), NOW).objects if text(thing, "kind") == "NetworkPolicy"
-]
+
+
+def policies_of(asked: ChatCluster) -> Sequence[Object]:
+    return [thing for thing in plan(asked, observed(), NOW).objects if text(thing, "kind") == "NetworkPolicy"]
+
+
+POLICIES = policies_of(ASKED)
 
 Place = tuple[str, Mapping[str, str]]
 """Namespace and labels of a pod."""
@@ -46,11 +57,13 @@ def is_peer(place: Place, peer: Json) -> bool:
     return bool(namespace) and chosen(labels, mapping(peer, "podSelector"))
 
 
-def allowed(side: str, place: Place, other: Place, port: int, protocol: str = "TCP") -> bool:
+def allowed(
+    side: str, place: Place, other: Place, port: int, protocol: str = "TCP", policies: Sequence[Object] = POLICIES
+) -> bool:
     """Whether ``place`` lets ``other`` in (``ingress``) or itself out to it (``egress``)."""
     namespace, labels = place
     kind = side.capitalize()
-    specs = [mapping(policy, "spec") for policy in POLICIES]
+    specs = [mapping(policy, "spec") for policy in policies]
     about = [
         spec
         for spec in specs
@@ -116,3 +129,21 @@ def test_everybody_may_ask_for_names(component: str) -> None:
 )
 def test_who_need_not_is_kept_out(source: str, target: str, port: int) -> None:
     assert not reaches(source, target, port)
+
+
+@pytest.mark.parametrize(
+    ("source", "port"),
+    [
+        *((role, port) for role in ("node", "worker") for port in (4222, 27017, 443, 4319)),
+        ("node", 8443),
+    ],
+)
+def test_what_the_spec_names_outside_is_reached(source: str, port: int) -> None:
+    policies = policies_of(ELSEWHERE)
+    assert allowed("egress", PLACES[source], PLACES["the world"], port, policies=policies)
+    assert allowed("egress", PLACES[source], ("somebody", {"app": "theirs"}), port, policies=policies)
+
+
+@pytest.mark.parametrize(("source", "port"), [("worker", 8443), ("node", 6222), ("node", 22)])
+def test_nothing_else_outside_is_reached(source: str, port: int) -> None:
+    assert not allowed("egress", PLACES[source], PLACES["the world"], port, policies=policies_of(ELSEWHERE))

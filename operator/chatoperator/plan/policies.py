@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 from chatoperator.objects import Json, Object
 from chatoperator.plan.naming import ADMIN_PORT, CLIENT_PORT, COMPONENTS, MONGODB_PORT, NATS_PORT, child, metadata
@@ -57,6 +58,8 @@ def _deny(cluster: ChatCluster) -> Object:
 
 def _policy(cluster: ChatCluster, component: str) -> Object:
     entering, leaving = _RULES[component]
+    if component in {"node", "worker"}:
+        leaving = (*_data(cluster), (_ANYBODY, _outside(cluster, component)))
     return _object(
         cluster,
         component,
@@ -69,15 +72,38 @@ def _policy(cluster: ChatCluster, component: str) -> Object:
 
 _ANYBODY: Final[tuple[str, ...]] = ()
 _OUTSIDE: Final = (443, 80, 4318)
-"""Where identity providers and trace collectors are; elsewhere they need a policy of their own."""
-_DATA: Final = ((("nats",), (NATS_PORT,)), (("mongodb",), (MONGODB_PORT,)))
+"""Where identity providers and trace collectors usually are."""
 _Rules = tuple[tuple[tuple[str, ...], tuple[int, ...]], ...]
+
+
+def _data(cluster: ChatCluster) -> _Rules:
+    """Datastores that somebody else runs may be anywhere, at the port that is theirs by default."""
+    nats = ("nats",) if cluster.spec.nats.managed is not None else _ANYBODY
+    mongodb = ("mongodb",) if cluster.spec.mongodb.managed is not None else _ANYBODY
+    return ((nats, (NATS_PORT,)), (mongodb, (MONGODB_PORT,)))
+
+
+def _outside(cluster: ChatCluster, component: str) -> tuple[int, ...]:
+    """The usual ports, and those of the addresses that the spec names."""
+    named = [cluster.spec.tracing.otlp_endpoint, *([cluster.spec.auth.jwks_url] if component == "node" else [])]
+    ports = (_port(address) for address in named)
+    return tuple(dict.fromkeys((*_OUTSIDE, *(port for port in ports if port))))
+
+
+def _port(address: str) -> int | None:
+    """None where it names none, or what cannot be one."""
+    try:
+        return urlsplit(address).port
+    except ValueError:
+        return None
+
+
 _RULES: Final[Mapping[str, tuple[_Rules, _Rules]]] = {
     "node": (
         ((_ANYBODY, (CLIENT_PORT,)), (_ANYBODY, (ADMIN_PORT,))),
-        (*_DATA, (_ANYBODY, _OUTSIDE)),
+        (),
     ),
-    "worker": (((_ANYBODY, (ADMIN_PORT,)),), (*_DATA, (_ANYBODY, _OUTSIDE))),
+    "worker": (((_ANYBODY, (ADMIN_PORT,)),), ()),
     "nats": (
         ((("node", "worker", "operator"), (NATS_PORT,)), (("nats",), (6222,)), (("operator",), (8222,))),
         ((("nats",), (6222,)),),
