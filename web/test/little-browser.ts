@@ -116,10 +116,12 @@ export class LittleWindow {
   readonly timers = new Map<TimerName, number>();
   readonly lines = new Map<number, LittleLine>();
   readonly inbox: Word[] = [];
-  keeping: Entry[] = [];
+  /** Transactions, in the order in which they were begun. */
+  work: ({ readonly keep: Entry } | { readonly drop: Extract<Effect, { do: "drop" }> })[] = [];
   /** What was read, in the order of reading, until it is told; with the lock among it. */
   reading: Extract<Action, { type: "leadTaken" | "outboxRead" }>[] = [];
-  dropping: Extract<Effect, { do: "drop" }>[] = [];
+  /** Durable, and this window does not know it yet. */
+  written: Entry[] = [];
   private ids = 0;
 
   constructor(
@@ -134,22 +136,30 @@ export class LittleWindow {
     for (const effect of effects) this.perform(effect);
   };
 
-  keepOne(): void {
-    const entry = this.keeping.shift();
-    if (entry === undefined) return;
+  /** One transaction is done, or this window hears of one. */
+  workOne(): void {
+    const known = this.browser.random() < 0.5 ? this.written.shift() : undefined;
+    if (known !== undefined) {
+      this.act({ type: "entryKept", room: known.room, id: known.id, order: known.order });
+      return;
+    }
+    const next = this.work.shift();
+    if (next === undefined) return;
+    if ("keep" in next) this.keep(next.keep);
+    else this.drop(next.drop);
+  }
+
+  private keep(entry: Entry): void {
     const { stored } = this.browser;
     const order = entry.order ?? ++this.browser.orders;
     // What another window has dropped since stays away.
     if (entry.order === null || stored.has(order)) stored.set(order, { ...entry, order });
-    this.act({ type: "entryKept", room: entry.room, id: entry.id, order });
+    this.written.push({ ...entry, order });
   }
 
-  dropOne(): void {
-    const drop = this.dropping.shift();
-    if (drop === undefined) return;
-    const { stored } = this.browser;
-    for (const [order, { id }] of stored) if (id === drop.id) stored.delete(order);
-    this.browser.tell(this, { say: "gone", room: drop.room, id: drop.id, at: drop.at });
+  private drop(drop: Extract<Effect, { do: "drop" }>): void {
+    this.browser.delete(drop.id);
+    this.browser.tell(this, gone(drop));
   }
 
   read(type: "leadTaken" | "outboxRead"): void {
@@ -195,17 +205,22 @@ export class LittleWindow {
         this.act({ type: "roomsListed", rooms: [listed()] });
         break;
       case "keep":
-        this.keeping.push(effect.entry);
+        this.work.push({ keep: effect.entry });
         break;
       case "drop":
-        this.dropping.push(effect);
-        if (effect.at === null) this.browser.tell(this, { say: "gone", room: effect.room, id: effect.id, at: null });
+        this.work.push({ drop: effect });
+        this.browser.dropped.add(effect.id);
+        if (effect.at === null) this.browser.tell(this, gone(effect));
+        if (effect.undone === "cancelled") this.browser.cancelled.add(effect.id);
         break;
       case "tell":
         this.browser.tell(this, effect.word);
         break;
       case "readOutbox":
         this.read("outboxRead");
+        break;
+      case "readAgain":
+        this.read("leadTaken");
         break;
       case "giveLead":
         this.browser.leave(this);
@@ -224,6 +239,12 @@ export class LittleBrowser {
   now = START;
   orders = 0;
   readonly stored = new Map<number, Entry>();
+  /** Ids of what is to be deleted; every window knows them. */
+  readonly dropped = new Set<string>();
+  /** Ids of what was stored and is not any more. */
+  readonly done = new Set<string>();
+  /** Ids of what its person was told to be cancelled. */
+  readonly cancelled = new Set<string>();
   /** The lock's holder, then those who wait for it. */
   readonly queue: LittleWindow[] = [];
   readonly windows: LittleWindow[] = [];
@@ -244,6 +265,7 @@ export class LittleBrowser {
       for (const line of before.lines.values()) line.close();
       this.leave(before);
     }
+    for (const id of this.dropped) this.delete(id);
     const window = new LittleWindow(`w${++this.opened}`, this);
     this.windows[place] = window;
     window.act({ type: "started", entries: this.entries(), untold, copies: [...this.written.values()] });
@@ -257,13 +279,14 @@ export class LittleBrowser {
     const before = this.windows[place];
     if (before === undefined) return;
     const untold: string[] = [];
-    const dropped = new Set(before.dropping.map(({ id }) => id));
-    for (const [order, { id }] of this.stored) if (dropped.has(id)) this.stored.delete(order);
-    for (const entry of before.keeping) {
-      if (entry.order !== null || dropped.has(entry.id)) continue;
-      this.orders += 1;
-      this.stored.set(this.orders, { ...entry, order: this.orders, marked: true });
+    const given = before.work.flatMap((each) => ("keep" in each ? [each.keep] : []));
+    for (const id of this.dropped) this.delete(id);
+    for (const entry of [...before.written, ...given]) {
+      if (this.done.has(entry.id)) continue;
       untold.push(entry.id);
+      if (entry.order !== null || [...this.stored.values()].some(({ id }) => id === entry.id)) continue;
+      this.orders += 1;
+      this.stored.set(this.orders, { ...entry, order: this.orders });
     }
     this.open(place, untold);
   }
@@ -293,9 +316,20 @@ export class LittleBrowser {
     this.copies.clear();
   }
 
-  entries(): readonly Entry[] {
-    return [...this.stored].sort(([a], [b]) => a - b).map(([, entry]) => entry);
+  delete(id: string): void {
+    for (const [order, entry] of this.stored) if (entry.id === id) this.stored.delete(order);
+    this.dropped.delete(id);
+    this.done.add(id);
   }
+
+  entries(): readonly Entry[] {
+    const rows = [...this.stored].sort(([a], [b]) => a - b).map(([, entry]) => entry);
+    return rows.filter(({ id }) => !this.dropped.has(id));
+  }
+}
+
+function gone({ room, id, at, undone }: Extract<Effect, { do: "drop" }>): Word {
+  return { say: "gone", room, id, at, ...(undone && { undone }) };
 }
 
 function fresh(): State {

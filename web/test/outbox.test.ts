@@ -97,8 +97,9 @@ describe("a message on its way", () => {
     world.close(1006);
     world.act({ type: "leadTaken", entries: before.room.outbox, held: [] });
     const id = world.room.outbox[0]?.id ?? "";
-    world.act({ type: "discarded", room: ROOM, id });
+    world.act({ type: "discarded", room: ROOM, id, accepted: "cancelled" });
     expect(world.room.outbox).toEqual([]);
+    expect(world.room.undone).toEqual({ what: "message", how: "cancelled" });
   });
 
   it("goes again with the same id and again: true after a lost connection", () => {
@@ -221,15 +222,69 @@ describe("what failed", () => {
     const world = World.following();
     const id = world.write("a");
     world.refuse(id, "forbidden", false);
-    expect(world.act({ type: "discarded", room: ROOM, id })).toContainEqual(expect.objectContaining({ do: "drop", id }));
+    const effects = world.act({ type: "discarded", room: ROOM, id, accepted: "cancelled" });
+    expect(effects).toContainEqual({ do: "drop", room: ROOM, id, at: null, undone: "cancelled" });
     expect(world.room.outbox).toEqual([]);
   });
 
-  it("cannot be thrown away while it may have been stored", () => {
+  it("stays where it was given to a node since its person was told that it was not", () => {
     const world = World.following();
     const id = world.write("a");
-    world.act({ type: "discarded", room: ROOM, id });
+    world.act({ type: "discarded", room: ROOM, id, accepted: "cancelled" });
     expect(stages(world)).toEqual(["flying"]);
+  });
+
+  it("may be there all the same where a node was given it, and that is said until something else is written", () => {
+    const world = World.following();
+    const id = world.write("a");
+    world.close(1006);
+    const effects = world.act({ type: "discarded", room: ROOM, id, accepted: "maybe" });
+    expect(effects).toContainEqual({ do: "drop", room: ROOM, id, at: null, undone: "maybe" });
+    expect(world.room.undone).toEqual({ what: "message", how: "maybe" });
+    world.act({ type: "typed", room: ROOM, active: true });
+    expect(world.room.undone).toBeNull();
+  });
+
+  it("is not thrown away once it is known to be stored", () => {
+    const world = World.following();
+    const id = world.write("a");
+    world.hear({ type: "ack", id, room: ROOM, epoch: 1, seq: 101, ts: 1 });
+    world.act({ type: "discarded", room: ROOM, id, accepted: "maybe" });
+    expect(stages(world)).toEqual(["sent"]);
+  });
+
+  it("is thrown away by the window in which it was written as long as no other can know of it", () => {
+    const world = World.following();
+    world.close(1006);
+    world.state = { ...world.state, leading: false };
+    world.act({ type: "wrote", room: ROOM, text: "a", replyTo: null });
+    const id = world.room.outbox[0]?.id ?? "";
+    const effects = world.act({ type: "discarded", room: ROOM, id, accepted: "cancelled" });
+    expect(effects).toContainEqual({ do: "drop", room: ROOM, id, at: null, undone: "cancelled" });
+    expect(world.room.outbox).toEqual([]);
+  });
+
+  it("is forgotten where it is not durable once the window that leads is done with it", () => {
+    const world = World.following();
+    world.state = { ...world.state, leading: false };
+    world.act({ type: "wrote", room: ROOM, text: "a", replyTo: null });
+    const id = world.room.outbox[0]?.id ?? "";
+    world.act({ type: "entryKept", room: ROOM, id, order: null });
+    const effects = world.act({ type: "windowSaid", word: { say: "gone", room: ROOM, id, at: null, undone: "maybe" } });
+    expect(effects).toContainEqual({ do: "drop", room: ROOM, id, at: null });
+    expect(world.room.undone).toEqual({ what: "message", how: "maybe" });
+  });
+
+  it("is offered in vain once it was thrown away", () => {
+    const world = World.following();
+    const id = world.write("a");
+    const [entry] = world.room.outbox;
+    world.close(1006);
+    world.act({ type: "discarded", room: ROOM, id, accepted: "maybe" });
+    if (entry === undefined) throw new Error("nothing was written");
+    const effects = world.act({ type: "windowSaid", word: { say: "entry", entry: { ...entry, order: null } } });
+    expect(effects).toEqual([{ do: "tell", word: { say: "gone", room: ROOM, id, at: null } }]);
+    expect(world.room.outbox).toEqual([]);
   });
 
   it("gets a new id where the old one names something else", () => {

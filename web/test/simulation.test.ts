@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import type { Message } from "../src/protocol/frames";
-import { mayDiscard } from "../src/state/outbox";
+import { undoing } from "../src/state/outbox";
 import { linesOf } from "../src/state/select";
 import type { LittleWindow } from "./little-browser";
 import { LittleBrowser } from "./little-browser";
@@ -33,8 +33,7 @@ class Simulation {
     const what = this.random();
     if (what < 0.25) this.speak(window, trouble);
     else if (what < 0.5) this.lineOf(window)?.listen();
-    else if (what < 0.58) window.keepOne();
-    else if (what < 0.64) window.dropOne();
+    else if (what < 0.64) window.workOne();
     else if (what < 0.74) window.hearOne();
     else if (what < 0.77) {
       this.browser.lead();
@@ -123,17 +122,18 @@ class Simulation {
 
   /** The window is closed or crashes, and is opened again: only what is durable is left. */
   private crash(window: LittleWindow, place: number): void {
-    for (const entry of window.keeping) {
-      if (entry.order === null && entry.command.type === "send") this.forget(entry.command.text);
+    for (const each of window.work) {
+      if ("keep" in each && each.keep.order === null && each.keep.command.type === "send") this.forget(each.keep.command.text);
     }
     this.browser.open(place);
   }
 
   private discard(window: LittleWindow): void {
-    const entry = window.state.rooms[ROOM]?.outbox.find(mayDiscard);
-    if (entry === undefined) return;
+    const entry = window.state.rooms[ROOM]?.outbox.find((held) => undoing(held) !== null);
+    const accepted = entry && undoing(entry);
+    if (entry === undefined || !accepted) return;
     if (entry.command.type === "send") this.forget(entry.command.text);
-    window.act({ type: "discarded", room: ROOM, id: entry.id });
+    window.act({ type: "discarded", room: ROOM, id: entry.id, accepted });
   }
 
   private forget(text: string): void {
@@ -179,6 +179,8 @@ describe("whatever goes wrong", () => {
       expect(texts).toEqual(written.filter((text) => !text.startsWith("(")));
     }
     expect(new Set(mine).size).toBe(mine.length);
+    // What was said to be cancelled was given to no node.
+    expect(simulation.node.log.filter(({ id }) => simulation.browser.cancelled.has(id))).toEqual([]);
     for (const { state } of simulation.browser.windows) {
       const room = state.rooms[ROOM];
       expect(room?.outbox).toEqual([]);

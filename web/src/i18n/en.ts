@@ -28,6 +28,7 @@ export const en: Dictionary = {
   dismiss: "Got it",
   notKept: "This conversation is not on this device",
   notKeptHint: "Conversations that you opened before can be read without a connection. This one comes when it is back.",
+  notKeptShort: "Not on this device",
   banner: {
     offline: "No network.",
     waiting: "Connection lost.",
@@ -99,6 +100,7 @@ export const en: Dictionary = {
   pending: "Sending",
   queued: "Waiting for the connection",
   keeping: "Saving on this device",
+  maybeSent: "Maybe sent already, waiting for the connection",
   retrying: "Not sent yet, trying again by itself",
   sent: "Sent",
   readByPeer: "Read",
@@ -109,9 +111,20 @@ export const en: Dictionary = {
   failedReact: "Reaction not saved",
   retry: "Try again",
   discard: "Discard",
+  sendNoMore: "Do not send any more",
   remove: "Delete",
   cancel: "Cancel",
 
+  undone: {
+    message: {
+      cancelled: "Message cancelled: it was not sent.",
+      maybe: "This message is not sent any more, but it may have arrived already.",
+    },
+    change: {
+      cancelled: "Cancelled: nothing was changed.",
+      maybe: "This change is not asked for any more, but it may have been made already.",
+    },
+  },
   because: {
     invalid: "the server does not take it in this form",
     too_large: "it is too long",

@@ -30,6 +30,7 @@ export const fr: Dictionary = {
   dismiss: "Compris",
   notKept: "Cette conversation n’est pas sur cet appareil",
   notKeptHint: "Les conversations déjà ouvertes se lisent sans connexion. Celle-ci viendra à son retour.",
+  notKeptShort: "Pas sur cet appareil",
   banner: {
     offline: "Pas de réseau.",
     waiting: "Connexion perdue.",
@@ -101,6 +102,7 @@ export const fr: Dictionary = {
   pending: "Envoi en cours",
   queued: "En attente de connexion",
   keeping: "Enregistrement sur cet appareil",
+  maybeSent: "Peut-être déjà envoyé, en attente de connexion",
   retrying: "Pas encore envoyé, nouvel essai automatique",
   sent: "Envoyé",
   readByPeer: "Lu",
@@ -111,9 +113,20 @@ export const fr: Dictionary = {
   failedReact: "Réaction non enregistrée",
   retry: "Réessayer",
   discard: "Abandonner",
+  sendNoMore: "Ne plus envoyer",
   remove: "Supprimer",
   cancel: "Annuler",
 
+  undone: {
+    message: {
+      cancelled: "Message annulé : il n’a pas été envoyé.",
+      maybe: "Ce message ne sera plus envoyé, mais il est peut-être déjà arrivé.",
+    },
+    change: {
+      cancelled: "Annulé : rien n’a été changé.",
+      maybe: "Ce changement ne sera plus demandé, mais il est peut-être déjà fait.",
+    },
+  },
   because: {
     invalid: "le serveur ne l’accepte pas sous cette forme",
     too_large: "il est trop long",

@@ -1,9 +1,10 @@
 /**
- * What this window has done with commands that the database does not know yet.
+ * What was done with commands that the database does not know yet.
  *
  * A page that is left takes its unfinished transactions with it, and one may wait for its turn (another window writes,
- * the disk is slow) or be refused (the disk is full). The session storage of a window takes its values at once, and they
- * outlive a reload. A duplicated window begins with a copy of them: commands keep their ids, so that is harmless.
+ * the disk is slow) or be refused (the disk is full). Small storage takes its values at once. What is written here is
+ * that of this window: it outlives a reload, and a duplicated window begins with a copy of it (commands keep their ids,
+ * so that is harmless). What is to be deleted is that of all windows: whichever sends next, sends none of it.
  */
 
 import type { Entry } from "../state/model";
@@ -17,7 +18,8 @@ export class Ahead {
   private readonly gone: string;
 
   constructor(
-    private readonly values: KeptValues,
+    private readonly ofWindow: KeptValues,
+    private readonly ofBrowser: KeptValues,
     user: string,
   ) {
     this.given = `chat.ahead.${user}`;
@@ -26,40 +28,41 @@ export class Ahead {
 
   /** Commands to be written, in the order in which they were given. */
   entries(): readonly Entry[] {
-    return JSON.parse(this.read(this.given)) as Entry[];
+    return read(this.ofWindow, this.given) as readonly Entry[];
   }
 
   /** Takes the place of what was noted of this command before. */
   note(entry: Entry): void {
     const entries = this.entries();
     const known = entries.some(({ id }) => id === entry.id);
-    this.write(this.given, known ? entries.map((held) => (held.id === entry.id ? entry : held)) : [...entries, entry]);
+    const noted = known ? entries.map((held) => (held.id === entry.id ? entry : held)) : [...entries, entry];
+    write(this.ofWindow, this.given, noted);
   }
 
   forget(id: string): void {
     const entries = this.entries();
-    if (entries.some((entry) => entry.id === id)) this.write(this.given, entries.filter((entry) => entry.id !== id));
+    if (entries.some((entry) => entry.id === id)) write(this.ofWindow, this.given, entries.filter((entry) => entry.id !== id));
   }
 
   /** Ids of commands to be deleted. */
   dropped(): readonly string[] {
-    return JSON.parse(this.read(this.gone)) as string[];
+    return read(this.ofBrowser, this.gone) as readonly string[];
   }
 
   drop(id: string): void {
     this.forget(id);
-    this.write(this.gone, [...this.dropped(), id].slice(-DROPPED_MAX));
+    write(this.ofBrowser, this.gone, [...this.dropped(), id].slice(-DROPPED_MAX));
   }
 
   isDropped(id: string): void {
-    this.write(this.gone, this.dropped().filter((held) => held !== id));
+    write(this.ofBrowser, this.gone, this.dropped().filter((held) => held !== id));
   }
+}
 
-  private read(key: string): string {
-    return this.values.get(key) ?? "[]";
-  }
+function read(values: KeptValues, key: string): unknown {
+  return JSON.parse(values.get(key) ?? "[]");
+}
 
-  private write(key: string, held: readonly unknown[]): void {
-    this.values.set(key, held.length === 0 ? null : JSON.stringify(held));
-  }
+function write(values: KeptValues, key: string, held: readonly unknown[]): void {
+  values.set(key, held.length === 0 ? null : JSON.stringify(held));
 }

@@ -4,6 +4,8 @@ import type { ServerFrame } from "../protocol/events";
 import { idSource } from "../protocol/ids";
 import type { Action, Effect, TimerName, Word } from "../state/actions";
 import { copyOf } from "../state/copies";
+import type { KeptRoom } from "../state/list";
+import { keptRooms } from "../state/list";
 import type { Env } from "../state/env";
 import type { End, Transport } from "../state/ladder";
 import type { State } from "../state/model";
@@ -14,6 +16,7 @@ import type { CopyStore } from "./copy-store";
 import { Copying } from "./copying";
 import type { Credentials } from "./http";
 import { HttpFailure, listMembers, listRooms } from "./http";
+import type { ListStore } from "./list-store";
 import type { OutboxStore } from "./outbox-store";
 import type { Ears, Line } from "./lines/line";
 import { Poll } from "./lines/poll";
@@ -27,6 +30,7 @@ export type LeaveReason = Extract<Effect, { do: "leave" }>["because"];
 export interface World {
   readonly outbox: OutboxStore;
   readonly copies: CopyStore;
+  readonly list: ListStore;
   readonly windows: (hear: (word: Word) => void) => Windows;
   /** A fresh token for the same person; throws {@link HttpFailure}. */
   readonly renew: (user: string) => Promise<Credentials>;
@@ -69,7 +73,8 @@ export class Engine {
     this.listen();
     const remembered = rememberedTransport(Date.now());
     const { untold } = this.world.outbox;
-    this.dispatch({ type: "started", entries, untold, copies, ...(remembered && { remembered }) });
+    const listed = this.world.list.load();
+    this.dispatch({ type: "started", entries, untold, listed, copies, ...(remembered && { remembered }) });
     if (!navigator.onLine) this.dispatch({ type: "offline" });
     this.windows.tell({ say: "hello" });
     this.windows.lead(this.takeLead);
@@ -80,6 +85,7 @@ export class Engine {
     this.away.abort();
     this.windows.leave();
     this.copying.stop();
+    this.world.list.stop();
     for (const line of this.lines.values()) line.close();
     this.lines.clear();
     for (const timer of this.timers.values()) clearTimeout(timer);
@@ -102,6 +108,8 @@ export class Engine {
     for (const effect of effects) this.perform(effect);
     if (changed) for (const listener of this.listeners) listener();
   };
+
+  private readonly rooms = (): readonly KeptRoom[] => keptRooms(this.state);
 
   private readonly takeLead = (): void => {
     this.readOutbox("leadTaken");
@@ -126,7 +134,10 @@ export class Engine {
       "visibilitychange",
       () => {
         if (document.visibilityState === "visible") this.dispatch({ type: "shown" });
-        else this.copying.flush();
+        else {
+          this.copying.flush();
+          this.world.list.flush(this.rooms);
+        }
       },
       { signal },
     );
@@ -175,8 +186,8 @@ export class Engine {
         break;
       }
       case "drop": {
-        const { room, id, at } = effect;
-        const gone: Word = { say: "gone", room, id, at };
+        const { room, id, at, undone } = effect;
+        const gone: Word = { say: "gone", room, id, at, ...(undone && { undone }) };
         // This window may be left before it is done, and the next one to lead would send what was thrown away.
         if (at === null) this.windows.tell(gone);
         void this.world.outbox.drop(id).catch(ignoreRefusal).then(() => {
@@ -190,11 +201,17 @@ export class Engine {
       case "forgetCopy":
         this.copying.forget(effect.room);
         break;
+      case "keepList":
+        this.world.list.soon(this.rooms);
+        break;
       case "tell":
         this.windows.tell(effect.word);
         break;
       case "readOutbox":
         this.readOutbox("outboxRead");
+        break;
+      case "readAgain":
+        this.readOutbox("leadTaken");
         break;
       case "giveLead":
         this.windows.giveLead();

@@ -3,7 +3,7 @@
 import type { Entry } from "../state/model";
 import { Ahead } from "./ahead";
 import { done, opened } from "./database";
-import { ofWindow } from "./storage";
+import { ofBrowser, ofWindow } from "./storage";
 
 export interface OutboxStore {
   /** Ids of commands that the page before this one in this window may have told no other window of. */
@@ -40,6 +40,10 @@ export class WindowOutbox implements OutboxStore {
 
 const DATABASE = "chat-outbox";
 const STORE = "commands";
+/** Ids of commands that were here and are not any more, so that nobody brings one of them back. */
+const DONE = "done";
+/** As many as can have been on their way while a window was loaded again. */
+const DONE_MAX = 500;
 /** Rows of version 1, which numbered them per window. */
 const FORMER = "entries";
 
@@ -67,7 +71,7 @@ export class IndexedOutbox implements OutboxStore {
   }
 
   static async open(user: string, ahead: Ahead): Promise<IndexedOutbox> {
-    const outbox = new IndexedOutbox(await opened(DATABASE, 2, upgrade), user, ahead);
+    const outbox = new IndexedOutbox(await opened(DATABASE, 3, upgrade), user, ahead);
     await outbox.adopt();
     return outbox;
   }
@@ -76,7 +80,8 @@ export class IndexedOutbox implements OutboxStore {
     const transaction = this.database.transaction(STORE, "readonly");
     const request = transaction.objectStore(STORE).index("user").getAll(this.user) as IDBRequest<Row[]>;
     await done(transaction);
-    const rows = request.result.map(({ order, entry }) => ({ ...entry, order }));
+    const marked = new Set(this.ahead.entries().flatMap((entry) => (entry.marked ? [entry.id] : [])));
+    const rows = request.result.map(({ order, entry }) => ({ ...entry, order, marked: entry.marked || marked.has(entry.id) }));
     const known = new Set(rows.map(({ id }) => id));
     const dropped = new Set(this.ahead.dropped());
     const refused = this.ahead.entries().filter(({ id }) => !known.has(id));
@@ -84,11 +89,16 @@ export class IndexedOutbox implements OutboxStore {
   }
 
   async keep(entry: Entry): Promise<number | null> {
-    if (entry.order !== null) return this.write(entry);
-    this.ahead.note(entry);
-    const order = await this.write(entry);
-    this.ahead.forget(entry.id);
-    return order;
+    if (entry.order === null) this.ahead.note(entry);
+    try {
+      const order = await this.write(entry);
+      this.ahead.forget(entry.id);
+      return order;
+    } catch (error) {
+      // It is sent all the same.
+      this.ahead.note(attempted(entry));
+      throw error;
+    }
   }
 
   async drop(id: string): Promise<void> {
@@ -120,11 +130,31 @@ export class IndexedOutbox implements OutboxStore {
   }
 
   private async remove(id: string): Promise<void> {
-    const transaction = this.database.transaction(STORE, "readwrite");
+    const transaction = this.database.transaction([STORE, DONE], "readwrite");
     const store = transaction.objectStore(STORE);
     const found = store.index("id").getKey([this.user, id]);
     found.onsuccess = () => {
       if (found.result !== undefined) store.delete(found.result);
+    };
+    const gone = transaction.objectStore(DONE);
+    const noted = gone.add({ user: this.user, id }) as IDBRequest<number>;
+    noted.onsuccess = () => {
+      gone.delete(IDBKeyRange.upperBound(noted.result - DONE_MAX));
+    };
+    await done(transaction);
+  }
+
+  /** Writes what the page before noted and did not write; what was here already gets its mark, or stays away. */
+  private async adoptOne(entry: Entry): Promise<void> {
+    const key = [this.user, entry.id];
+    const transaction = this.database.transaction([STORE, DONE], "readwrite", { durability: "strict" });
+    const store = transaction.objectStore(STORE);
+    const held = store.index("id").get(key) as IDBRequest<Row | undefined>;
+    const gone = transaction.objectStore(DONE).index("id").getKey(key);
+    gone.onsuccess = () => {
+      const row = held.result;
+      if (row !== undefined && entry.marked) store.put({ ...row, entry: attempted(row.entry) });
+      else if (row === undefined && gone.result === undefined) store.add({ user: this.user, id: entry.id, entry });
     };
     await done(transaction);
   }
@@ -137,7 +167,7 @@ export class IndexedOutbox implements OutboxStore {
         this.ahead.isDropped(id);
       }
       for (const entry of this.ahead.entries()) {
-        await this.write(attempted(entry)).catch(unlessWritten);
+        await this.adoptOne(entry);
         this.ahead.forget(entry.id);
       }
     } catch (error) {
@@ -155,11 +185,9 @@ function attempted(entry: Entry): Entry {
   return { ...entry, marked: true };
 }
 
-function unlessWritten(error: unknown): void {
-  if (!(error instanceof DOMException) || error.name !== "ConstraintError") throw error;
-}
-
 function upgrade({ result: database, transaction }: IDBOpenDBRequest, from: number): void {
+  database.createObjectStore(DONE, { autoIncrement: true }).createIndex("id", ["user", "id"]);
+  if (from === 2) return;
   const store = database.createObjectStore(STORE, { keyPath: "order", autoIncrement: true });
   store.createIndex("user", "user");
   store.createIndex("id", ["user", "id"], { unique: true });
@@ -173,7 +201,7 @@ function upgrade({ result: database, transaction }: IDBOpenDBRequest, from: numb
 
 /** The durable store where the browser has one, else one that lasts as long as the window. */
 export async function openOutbox(user: string): Promise<OutboxStore> {
-  const ahead = new Ahead(ofWindow, user);
+  const ahead = new Ahead(ofWindow, ofBrowser, user);
   try {
     return await IndexedOutbox.open(user, ahead);
   } catch (error) {

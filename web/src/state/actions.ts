@@ -4,7 +4,8 @@ import type { ServerFrame } from "../protocol/events";
 import type { CommandFrame, Position } from "../protocol/frames";
 import type { Copy } from "./copies";
 import type { End, Transport } from "./ladder";
-import type { Entry, Member, Token } from "./model";
+import type { KeptRoom } from "./list";
+import type { Entry, Member, Token, Undone } from "./model";
 
 /** One line of `GET /v1/rooms`. */
 export interface ListedRoom {
@@ -46,9 +47,25 @@ export type TimerName =
 export type Word =
   | { readonly say: "hello" | "wanted" }
   | { readonly say: "entry"; readonly entry: Entry }
-  | { readonly say: "gone"; readonly room: string; readonly id: string; readonly at: Position | null }
+  | ({ readonly say: "gone" } & Gone)
   | { readonly say: "all"; readonly entries: readonly Entry[] }
-  | { readonly say: "retry" | "discard"; readonly room: string; readonly id: string };
+  | { readonly say: "retry"; readonly room: string; readonly id: string }
+  | ({ readonly say: "discard" } & Discard);
+
+/** What is not durable any more: stored at `at`, or given up (`undone` says how), or known under another id now. */
+export interface Gone {
+  readonly room: string;
+  readonly id: string;
+  readonly at: Position | null;
+  readonly undone?: Undone;
+}
+
+/** To throw a command away; `accepted` is what the person was told would become of it. */
+export interface Discard {
+  readonly room: string;
+  readonly id: string;
+  readonly accepted: Undone;
+}
 
 /** The transport that was open last, and for how long that is past. */
 export interface Remembered {
@@ -62,6 +79,7 @@ export type Action =
       readonly entries: readonly Entry[];
       /** Ids of those that no other window may have heard of. */
       readonly untold?: readonly string[];
+      readonly listed?: readonly KeptRoom[];
       readonly copies?: readonly Copy[];
       readonly remembered?: Remembered;
     }
@@ -85,7 +103,7 @@ export type Action =
   | { readonly type: "removed"; readonly room: string; readonly target: Position }
   | { readonly type: "reacted"; readonly room: string; readonly target: Position; readonly emoji: string; readonly on: boolean }
   | { readonly type: "retried"; readonly room: string; readonly id: string }
-  | { readonly type: "discarded"; readonly room: string; readonly id: string }
+  | ({ readonly type: "discarded" } & Discard)
   | { readonly type: "typed"; readonly room: string; readonly active: boolean }
   | { readonly type: "seen"; readonly room: string }
   | { readonly type: "historyWanted"; readonly room: string }
@@ -108,15 +126,19 @@ export type Effect =
   | { readonly do: "listMembers"; readonly room: string }
   | { readonly do: "renewToken" }
   | { readonly do: "keep"; readonly entry: Entry }
-  /** Make it no longer durable, then say so to the other windows; `at` is where it is stored, null where it was given up. */
-  | { readonly do: "drop"; readonly room: string; readonly id: string; readonly at: Position | null }
+  /** Make it no longer durable, then say so to the other windows. */
+  | ({ readonly do: "drop" } & Gone)
   | { readonly do: "tell"; readonly word: Word }
   /** Another window may have made something durable. */
   | { readonly do: "readOutbox" }
+  /** It is this window's turn to send, once it knows what is durable as of what it holds now. */
+  | { readonly do: "readAgain" }
   /** Another window of the same person is to send. */
   | { readonly do: "giveLead" }
   /** Keep a copy of this room on this device soon; or keep none. */
   | { readonly do: "copy" | "forgetCopy"; readonly room: string }
+  /** Keep the list of rooms on this device soon. */
+  | { readonly do: "keepList" }
   | { readonly do: "leave"; readonly because: "revoked" | "refused" };
 
 /** A decision: the state after it, and what to do. */

@@ -22,6 +22,11 @@ export function bannerOf({ connection, open, rooms }: State): Banner | null {
   return transportOf(ladder) === "websocket" ? null : "slow";
 }
 
+/** There is no connection, and it is said. */
+export function isAway(state: State): boolean {
+  return state.connection.phase !== "connected" && bannerOf(state) !== null;
+}
+
 /** Whether asking for a connection now would do something: a time that the server named is kept. */
 export function mayInsist({ connection }: State): boolean {
   const { phase, ladder } = connection;

@@ -79,6 +79,9 @@ export interface Entry {
   readonly at: Position | null;
 }
 
+/** What becomes of a command that is thrown away. `cancelled`: nobody has it and nobody will · `maybe`: it may be stored all the same. */
+export type Undone = "cancelled" | "maybe";
+
 /** `wanted`: to be asked for · `asked` · `live`: events flow · `refused`: a retry is due at a timer. */
 export type Following = "none" | "wanted" | "asked" | "live" | "refused";
 
@@ -138,6 +141,8 @@ export interface Room {
   readonly paused: boolean;
   /** Commands that may wait for their reply at the same time. */
   readonly window: number;
+  /** What was thrown away here last, and what became of it; until something else is done. */
+  readonly undone: { readonly what: "message" | "change"; readonly how: Undone } | null;
 }
 
 export interface State {
@@ -225,5 +230,6 @@ export function newRoom(id: string, kind: RoomKind, title: string): Room {
     outbox: [],
     paused: false,
     window: WINDOW,
+    undone: null,
   };
 }

@@ -7,8 +7,9 @@
 
 import { errorCode } from "../protocol/codes";
 import type { Ack, CommandFrame, Position, Refusal, StoredCommand } from "../protocol/frames";
+import type { Discard } from "./actions";
 import { backoff } from "./backoff";
-import type { Entry, Room } from "./model";
+import type { Entry, Room, Undone } from "./model";
 import { WINDOW } from "./model";
 import { comparePositions, isAfter } from "./positions";
 import { handOver } from "./windows";
@@ -35,7 +36,7 @@ export function put(turn: Turn, command: StoredCommand): void {
     problem: null,
     at: null,
   };
-  turn.setRoom(room.id, { outbox: [...room.outbox, entry] });
+  turn.setRoom(room.id, { outbox: [...room.outbox, entry], undone: null });
   turn.emit({ do: "keep", entry });
 }
 
@@ -43,7 +44,7 @@ export function put(turn: Turn, command: StoredCommand): void {
 export function kept(turn: Turn, roomId: string, id: string, order: number | null): void {
   const entry = find(turn, roomId, id);
   if (entry?.stage !== "storing") return;
-  const queued: Entry = { ...entry, stage: "queued", order };
+  const queued: Entry = { ...entry, stage: "queued", order: order ?? entry.order };
   place(turn, queued);
   if (turn.state.leading) pump(turn, roomId);
   else handOver(turn, queued);
@@ -64,10 +65,10 @@ export function restore(turn: Turn, entries: readonly Entry[]): void {
   }
 }
 
-/** Deletes what is durable of it; `at` is where it was stored, null where it is thrown away. */
-export function drop(turn: Turn, roomId: string, id: string, at: Position | null): void {
+/** Deletes what is durable of it; `at` is where it was stored, null where it is thrown away or has another id now. */
+export function drop(turn: Turn, roomId: string, id: string, at: Position | null, undone?: Undone): void {
   isGone(turn, id);
-  turn.emit({ do: "drop", room: roomId, id, at });
+  turn.emit({ do: "drop", room: roomId, id, at, ...(undone && { undone }) });
 }
 
 /** What was read of it before is old. */
@@ -207,22 +208,32 @@ export function retry(turn: Turn, roomId: string, id: string): void {
   resume(turn, roomId);
 }
 
-/** What certainly was not stored may be taken back; anything else stays. */
-export function mayDiscard(entry: Entry): boolean {
-  return entry.stage === "failed" || (!entry.attempted && entry.stage !== "sent");
+/** What would become of it if it were thrown away now; null where it is known to be stored, and stays. */
+export function undoing(entry: Entry): Undone | null {
+  if (entry.stage === "sent" || entry.at !== null) return null;
+  return entry.stage === "failed" || !entry.attempted ? "cancelled" : "maybe";
 }
 
-export function discard(turn: Turn, roomId: string, id: string): void {
-  const room = turn.room(roomId);
+/** Throws it away as the person was told: what a node was given since then stays. */
+export function discard(turn: Turn, { room: roomId, id, accepted }: Discard): void {
   const entry = find(turn, roomId, id);
-  if (room === null || entry === null || !mayDiscard(entry)) return;
-  if (!turn.state.leading) {
-    turn.emit({ do: "tell", word: { say: "discard", room: roomId, id } });
+  const undone = entry === null ? null : undoing(entry);
+  if (entry === null || undone === null || (undone === "maybe" && accepted === "cancelled")) return;
+  // Of what is not durable yet no other window has heard.
+  const known = entry.stage !== "storing" || entry.order !== null;
+  if (known && !turn.state.leading) {
+    turn.emit({ do: "tell", word: { say: "discard", room: roomId, id, accepted } });
     return;
   }
-  turn.setRoom(roomId, { outbox: room.outbox.filter((held) => held.id !== id) });
-  drop(turn, roomId, id, null);
+  drop(turn, roomId, id, null, undone);
+  undo(turn, entry, undone);
   pump(turn, roomId);
+}
+
+/** It is thrown away, in whichever window. */
+export function undo(turn: Turn, { id, room, command }: Entry, how: Undone): void {
+  keepOnly(turn, room, (held) => held.id !== id);
+  turn.setRoom(room, { undone: { what: command.type === "send" ? "message" : "change", how } });
 }
 
 /** The room's events have come to `last`: what was acked up to there is in the timeline now. */

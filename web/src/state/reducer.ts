@@ -8,6 +8,7 @@ import * as copies from "./copies";
 import type { Env } from "./env";
 import * as following from "./following";
 import * as history from "./history";
+import * as list from "./list";
 import type { State } from "./model";
 import * as outbox from "./outbox";
 import * as rooms from "./rooms";
@@ -19,6 +20,7 @@ export function reduce(state: State, action: Action, env: Env): Step<State> {
   apply(turn, action);
   windows.publish(turn, state);
   copies.noteChanges(turn, state);
+  list.noteList(turn, state);
   return { state: turn.state, effects: turn.effects };
 }
 
@@ -26,9 +28,11 @@ function apply(turn: Turn, action: Action): void {
   switch (action.type) {
     case "started":
       copies.restoreCopies(turn, action.copies ?? []);
+      list.restoreList(turn, action.listed ?? []);
       outbox.restore(turn, action.entries);
       turn.set({ restored: action.entries.filter((entry) => turn.room(entry.room) === null) });
       for (const entry of action.entries) if (action.untold?.includes(entry.id)) windows.handOver(turn, entry);
+      rooms.reopen(turn);
       connection.start(turn, action.remembered ?? null);
       break;
     case "lineOpened":
@@ -100,7 +104,7 @@ function apply(turn: Turn, action: Action): void {
       outbox.retry(turn, action.room, action.id);
       break;
     case "discarded":
-      outbox.discard(turn, action.room, action.id);
+      outbox.discard(turn, action);
       break;
     case "typed":
       rooms.typed(turn, action.room, action.active);

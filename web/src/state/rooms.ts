@@ -63,6 +63,12 @@ export function removeRoom(turn: Turn, roomId: string): void {
   turn.set({ rooms: without(turn.state.rooms, roomId) });
 }
 
+/** The open room is known now, without a connection. */
+export function reopen(turn: Turn): void {
+  const { open } = turn.state;
+  if (open !== null && turn.room(open)?.following === "none") turn.setRoom(open, { following: "wanted" });
+}
+
 export function openRoom(turn: Turn, roomId: string | null): void {
   const left = turn.state.open;
   if (left === roomId) return;
@@ -70,6 +76,7 @@ export function openRoom(turn: Turn, roomId: string | null): void {
   const before = left === null ? null : turn.room(left);
   if (before !== null) {
     typed(turn, before.id, false);
+    turn.setRoom(before.id, { undone: null });
     if (before.timeline.length > 2 * KEPT && before.history !== "loading") {
       turn.setRoom(before.id, { timeline: before.timeline.slice(-KEPT), moreBefore: true, loose: [] });
     }
@@ -159,6 +166,7 @@ function watchTyping(turn: Turn, roomId: string): void {
 /** This person types (or has stopped): told again every few seconds, and at once when it ends. */
 export function typed(turn: Turn, roomId: string, active: boolean): void {
   const room = turn.room(roomId);
+  if (active && room !== null && room.undone !== null) turn.setRoom(roomId, { undone: null });
   if (room === null || !turn.connected || room.following !== "live") return;
   const due = active ? turn.env.now - room.typedAt >= TYPING_AGAIN_MS : room.typedAt > 0;
   if (!due) return;

@@ -30,6 +30,16 @@ function counts(message: Message, me: string): boolean {
   return message.sender !== me && !message.notice && !message.deleted;
 }
 
+/** Its messages are at hand, be it that there are none. */
+export function isKept(room: Room): boolean {
+  return room.following === "live" || room.cursor !== null || room.timeline.length > 0;
+}
+
+/** Commands of this room do not get on: one of them was refused for now. */
+export function isStuck(room: Room): boolean {
+  return room.outbox.some(({ stage, problem }) => stage !== "failed" && problem !== null);
+}
+
 export type Mark = "pending" | "retrying" | "failed" | "sent";
 
 /** One line of the timeline: a message, and how the person's own wishes for it stand. */

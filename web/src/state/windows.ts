@@ -5,7 +5,7 @@
  * it to try again or to throw away. What is said may be lost with a window: whoever takes the lead reads what is durable.
  */
 
-import type { Word } from "./actions";
+import type { Gone, Word } from "./actions";
 import type { Entry, Room, State } from "./model";
 import * as outbox from "./outbox";
 import type { Turn } from "./turn";
@@ -45,13 +45,19 @@ export function heard(turn: Turn, word: Word): void {
       if (leading) outbox.retry(turn, word.room, word.id);
       break;
     case "discard":
-      if (leading) outbox.discard(turn, word.room, word.id);
+      if (leading) outbox.discard(turn, word);
       break;
   }
 }
 
 /** This window sends from now on; the one before may have gone in the midst of an attempt. */
 export function takeLead(turn: Turn, entries: readonly Entry[], asOf: ReadonlySet<string>): void {
+  const known = new Set(entries.map(({ id }) => id));
+  // What came to be held since this was read is new, or the old word of a window that has thrown it away since.
+  if (durable(turn.state).some(({ id, at }) => at === null && !known.has(id) && !asOf.has(id))) {
+    turn.emit({ do: "readAgain" });
+    return;
+  }
   turn.set({ leading: true });
   // What the window before has told of a mark need not have become durable.
   const marks = new Map(entries.map(({ id, marked }) => [id, marked]));
@@ -78,7 +84,10 @@ export function takeLead(turn: Turn, entries: readonly Entry[], asOf: ReadonlySe
 
 /** A window has something to send. The word may be old: what is durable says whether that is still so. */
 function offered(turn: Turn, entry: Entry): void {
-  if (entry.order === null) outbox.restore(turn, [entry]);
+  const { room, id, order } = entry;
+  if (order === null && turn.state.gone.includes(id)) {
+    turn.emit({ do: "tell", word: { say: "gone", room, id, at: outbox.seenAt(turn, entry) } });
+  } else if (order === null) outbox.restore(turn, [entry]);
   else if (outbox.find(turn, entry.room, entry.id) === null) turn.emit({ do: "readOutbox" });
 }
 
@@ -101,6 +110,8 @@ function giveLead(turn: Turn): void {
 /** Something was written here that another window is to send. */
 export function handOver(turn: Turn, entry: Entry): void {
   turn.emit({ do: "tell", word: { say: "entry", entry } });
+  // The one that leads says of what is durable alone how it stands.
+  if (entry.order === null) turn.setEntry(entry.room, entry.id, { attempted: true });
   turn.emit({ do: "start", timer: "lead", after: LEAD_WAIT_MS });
 }
 
@@ -140,13 +151,16 @@ function mirror(turn: Turn, entry: Entry): void {
   }
 }
 
-function gone(turn: Turn, { room: roomId, id, at }: Extract<Word, { say: "gone" }>): void {
+function gone(turn: Turn, { room: roomId, id, at, undone }: Gone): void {
   outbox.isGone(turn, id);
-  turn.set({ restored: turn.state.restored.filter((entry) => entry.id !== id) });
-  const entry = outbox.find(turn, roomId, id);
-  if (entry === null) return;
-  if (at === null) outbox.keepOnly(turn, roomId, (held) => held.id !== id);
-  else stored(turn, entry, at);
+  const entry = outbox.find(turn, roomId, id) ?? turn.state.restored.find((held) => held.id === id);
+  turn.set({ restored: turn.state.restored.filter((held) => held.id !== id) });
+  if (entry === undefined) return;
+  // What is not durable is kept by this window alone.
+  if (entry.order === null) outbox.drop(turn, roomId, id, at);
+  if (at !== null) stored(turn, entry, at);
+  else if (undone !== undefined) outbox.undo(turn, entry, undone);
+  else outbox.keepOnly(turn, roomId, (held) => held.id !== id);
   outbox.pump(turn, roomId);
 }
 

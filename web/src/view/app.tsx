@@ -7,8 +7,10 @@ import { Engine } from "../net/engine";
 import type { Credentials } from "../net/http";
 import { demoToken } from "../net/http";
 import { openCopies } from "../net/copy-store";
+import { ListStore } from "../net/list-store";
 import { openOutbox } from "../net/outbox-store";
 import { chooseLanguage, chosenLanguage, savedCredentials, saveCredentials } from "../net/session";
+import { ofBrowser } from "../net/storage";
 import { BrowserWindows } from "../net/windows";
 import { Chat } from "./chat";
 import { SpeechContext } from "./context";
@@ -38,7 +40,10 @@ export function App(): JSX.Element {
   const leave = useCallback((reason: LeaveReason | null) => {
     const user = savedCredentials()?.user;
     // What is kept on this device to be read stays only as long as its reader.
-    if (user !== undefined) void openCopies(user).then((copies) => copies.wipe());
+    if (user !== undefined) {
+      new ListStore(ofBrowser, user).wipe();
+      void openCopies(user).then((copies) => copies.wipe());
+    }
     saveCredentials(null);
     location.hash = "";
     setBecause(reason);
@@ -72,7 +77,8 @@ function SignedIn({ credentials, leave }: SignedInProps): JSX.Element | null {
       const [outbox, copies] = await Promise.all([openOutbox(user), openCopies(user)]);
       if (gone) return;
       const windows: World["windows"] = (hear) => new BrowserWindows(user, hear);
-      made = new Engine(credentials, { outbox, copies, windows, renew, left: leave });
+      const list = new ListStore(ofBrowser, user);
+      made = new Engine(credentials, { outbox, copies, list, windows, renew, left: leave });
       setEngine(made);
       await made.start();
     };

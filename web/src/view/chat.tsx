@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Engine } from "../net/engine";
-import { bannerOf } from "../state/banner";
+import { isAway } from "../state/banner";
 import { unreadOf } from "../state/select";
 import { ConnectionBanner } from "./connection";
 import { DispatchContext, useEngine, useSpeech } from "./context";
@@ -73,7 +73,7 @@ export function Chat({ engine, signOut }: Props): JSX.Element {
 function NoRoom({ state, route }: { readonly state: Engine["state"]; readonly route: string | null }): JSX.Element {
   const { words } = useSpeech();
   if (route === null) return <EmptyPane icon="message" title={words.pickRoom} hint={words.pickRoomHint} />;
-  if (state.list !== "ready" && bannerOf(state) !== null && state.connection.phase !== "connected") {
+  if (state.list !== "ready" && isAway(state)) {
     return <EmptyPane icon="cloudOff" title={words.notKept} hint={words.notKeptHint} />;
   }
   if (state.list !== "ready") return <EmptyPane icon="message" title={words.roomsLoading} hint="" busy />;

@@ -54,8 +54,8 @@ export function Conversation({ state, room, membersShown, toggleMembers }: Props
       retry: (id) => {
         dispatch({ type: "retried", room: room.id, id });
       },
-      discard: (id) => {
-        dispatch({ type: "discarded", room: room.id, id });
+      discard: (id, accepted) => {
+        dispatch({ type: "discarded", room: room.id, id, accepted });
       },
       jump: seek,
       quote: (at) => {
@@ -80,6 +80,7 @@ export function Conversation({ state, room, membersShown, toggleMembers }: Props
         }}
         writing={writing.mode === "edit" ? positionKey(writing.of) : null}
       />
+      <UndoneLine room={room} />
       <TypingLine room={room} names={state.names} />
       <Composer
         room={room}
@@ -138,6 +139,16 @@ function Head({ state, room, membersShown, toggleMembers }: Props): JSX.Element 
 function presence(room: Room, words: ReturnType<typeof useSpeech>["words"]): string {
   if (room.kind === "direct") return room.online === null ? "" : isPresent(room) ? words.online : words.away;
   return room.onlineCount > 0 ? words.onlineCount(room.onlineCount) : "";
+}
+
+/** What became of what was thrown away here last. */
+function UndoneLine({ room: { undone } }: { readonly room: Room }): JSX.Element {
+  const { words } = useSpeech();
+  return (
+    <p class="undone" role="status">
+      {undone === null ? "" : words.undone[undone.what][undone.how]}
+    </p>
+  );
 }
 
 function TypingLine({ room, names }: { readonly room: Room; readonly names: State["names"] }): JSX.Element {

@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { clock, fullTime, roleName } from "../i18n/language";
 import type { Message, Position } from "../protocol/frames";
-import type { Entry } from "../state/model";
+import type { Entry, Undone } from "../state/model";
 import type { Mark } from "../state/select";
 import { Avatar } from "./avatar-view";
 import { useSpeech } from "./context";
@@ -20,7 +20,7 @@ export interface Wishes {
   readonly remove: (message: Message) => void;
   readonly react: (message: Message, emoji: string, on: boolean) => void;
   readonly retry: (id: string) => void;
-  readonly discard: (id: string) => void;
+  readonly discard: (id: string, accepted: Undone) => void;
   readonly jump: (at: Position) => void;
   readonly quote: (at: Position) => void;
 }
@@ -43,6 +43,8 @@ interface Props {
   readonly mayModerate: boolean;
   readonly closed: boolean;
   readonly offline: boolean;
+  /** What waits here does not get on. */
+  readonly stuck: boolean;
   readonly quote: Quote | null;
   readonly active: boolean;
   readonly reachable: boolean;
@@ -102,7 +104,7 @@ export const MessageRow = memo(function MessageRow(props: Props): JSX.Element {
         )}
         <Text message={message} names={props.names} />
         {!message.deleted && <Reactions message={message} me={props.me} names={props.names} disabled={props.closed || !props.stored} react={props.wishes.react} />}
-        <Marks mark={props.mark} entry={props.entry} offline={props.offline} wishes={props.wishes} />
+        <Marks mark={props.mark} entry={props.entry} offline={props.offline} stuck={props.stuck} wishes={props.wishes} />
       </div>
       {props.active && props.stored && !message.deleted && !props.closed && (
         <MessageActions

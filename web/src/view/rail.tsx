@@ -1,5 +1,6 @@
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { isAway } from "../state/banner";
 import { byActivity } from "../state/select";
 import type { Room, State } from "../state/model";
 import { Avatar } from "./avatar-view";
@@ -60,13 +61,14 @@ interface GroupProps {
 
 function RoomGroup({ state, title, rooms, open }: GroupProps): JSX.Element | null {
   if (rooms.length === 0) return null;
+  const away = isAway(state);
   return (
     <section>
       <h2>{title}</h2>
       <ul>
         {rooms.map((room) => (
           <li key={room.id}>
-            <RoomRow room={room} me={state.me.user} names={state.names} current={room.id === open} />
+            <RoomRow room={room} me={state.me.user} names={state.names} current={room.id === open} away={away} />
           </li>
         ))}
       </ul>

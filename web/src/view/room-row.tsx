@@ -3,7 +3,7 @@ import type { Dictionary } from "../i18n/dictionary";
 import { shortTime } from "../i18n/language";
 import type { Message } from "../protocol/frames";
 import type { Room } from "../state/model";
-import { activityOf, unreadOf } from "../state/select";
+import { activityOf, isKept, unreadOf } from "../state/select";
 import { Avatar } from "./avatar-view";
 import { useSpeech } from "./context";
 import { memo } from "./memo";
@@ -15,13 +15,15 @@ interface Props {
   readonly me: string;
   readonly names: Readonly<Record<string, string>>;
   readonly current: boolean;
+  /** Nothing can be loaded now. */
+  readonly away: boolean;
 }
 
 export function roomTitle(room: Room): string {
   return room.kind === "direct" ? room.peerName || room.peer || room.title : room.title;
 }
 
-export const RoomRow = memo(function RoomRow({ room, me, names, current }: Props): JSX.Element {
+export const RoomRow = memo(function RoomRow({ room, me, names, current, away }: Props): JSX.Element {
   const { words, language } = useSpeech();
   const unread = unreadOf(room, me);
   const title = roomTitle(room);
@@ -43,7 +45,7 @@ export const RoomRow = memo(function RoomRow({ room, me, names, current }: Props
       <span class="room-title">{title}</span>
       {present !== undefined && <span class="hidden">{present ? words.online : words.away}</span>}
       {active > 0 && <time dateTime={new Date(active).toISOString()}>{shortTime(words, language, active, Date.now())}</time>}
-      <span class="preview">{preview(room, me, names, words)}</span>
+      <span class="preview">{preview(room, me, names, words) || (away && !isKept(room) ? words.notKeptShort : "")}</span>
       {unread > 0 && (
         <span class="unread" data-unread={unread}>
           <span aria-hidden="true">{unread > 99 ? "99+" : unread}</span>

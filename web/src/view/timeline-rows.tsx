@@ -5,6 +5,7 @@ import { messageAt } from "../state/fold";
 import type { Room, State } from "../state/model";
 import { isAfter, positionKey } from "../state/positions";
 import type { Line } from "../state/select";
+import { isStuck } from "../state/select";
 import { useSpeech } from "./context";
 import type { Quote, Wishes } from "./message-row";
 import { MessageRow } from "./message-row";
@@ -69,6 +70,7 @@ function Row(props: RowProps): JSX.Element {
   const { state, room, line, active } = props;
   const { message, key } = line;
   const { names, me } = state;
+  const offline = state.connection.phase !== "connected";
   const { notice } = message;
   if (notice) {
     const name = notice.name || names[notice.user] || notice.user;
@@ -89,7 +91,8 @@ function Row(props: RowProps): JSX.Element {
       me={me.user}
       mayModerate={room.kind === "course" && room.role !== "learner"}
       closed={room.closed}
-      offline={state.connection.phase !== "connected"}
+      offline={offline}
+      stuck={offline || isStuck(room)}
       quote={message.reply_to ? quoteOf(room, message.reply_to) : null}
       active={active === key}
       reachable={active === null ? props.last : active === key}

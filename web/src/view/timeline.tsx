@@ -1,12 +1,14 @@
 import type { JSX, TargetedKeyboardEvent } from "preact";
-import { useRef, useState } from "preact/hooks";
+import { useMemo, useRef, useState } from "preact/hooks";
 import type { Position } from "../protocol/frames";
+import { isAway } from "../state/banner";
 import { samePosition } from "../state/positions";
 import type { Room, State } from "../state/model";
 import type { Line } from "../state/select";
-import { readersOf } from "../state/select";
+import { isKept, readersOf } from "../state/select";
 import { useDispatch, useSpeech } from "./context";
 import { EmptyPane } from "./empty";
+import { goOn, useKeptFocus } from "./focus";
 import { Icon } from "./icons";
 import type { Wishes } from "./message-row";
 import { roomTitle } from "./room-row";
@@ -33,7 +35,9 @@ export function Timeline(props: Props): JSX.Element {
   const dispatch = useDispatch();
   const content = useRef<HTMLDivElement>(null);
   const [active, setActive] = useState<string | null>(null);
-  const loading = room.following !== "live" && room.timeline.length === 0;
+  const missing = room.following !== "live" && room.timeline.length === 0;
+  const notKept = missing && isAway(state) && !isKept(room);
+  const loading = missing && !notKept;
   const more = (): void => {
     if (room.history === "idle") dispatch({ type: "historyWanted", room: room.id });
   };
@@ -43,6 +47,14 @@ export function Timeline(props: Props): JSX.Element {
     more,
     atEnd: () => {
       dispatch({ type: "seen", room: room.id });
+    },
+  });
+  const keys = useMemo(() => lines.map((line) => line.key), [lines]);
+  useKeptFocus({
+    content,
+    keys,
+    onward: () => {
+      goOn(content.current);
     },
   });
   const flash = useSeek({ room, sought: props.sought, found: props.found, more, content });
@@ -82,7 +94,8 @@ export function Timeline(props: Props): JSX.Element {
             }}
           />
           {loading && <EmptyPane icon="message" title={words.timelineLoading} hint="" busy />}
-          {!loading && lines.length === 0 && <EmptyPane icon="message" title={words.emptyRoom} hint={words.emptyRoomHint} />}
+          {notKept && <EmptyPane icon="cloudOff" title={words.notKept} hint={words.notKeptHint} />}
+          {!missing && lines.length === 0 && <EmptyPane icon="message" title={words.emptyRoom} hint={words.emptyRoomHint} />}
           <TimelineRows {...props} active={active} activate={setActive} flashed={flash} />
           <Readers room={room} lines={lines} me={state.me.user} />
         </div>
