@@ -16,7 +16,19 @@ from chatoperator.autoscale.samples import Pod
 from chatoperator.drain.wishes import Mark, Order, ShedOrder
 from chatoperator.kube import ApiError, Kube
 from chatoperator.nodes import Nodes
-from chatoperator.objects import Json, Object, Ref, decoded, mapping, needs_apply, number, owned_by, ref, text
+from chatoperator.objects import (
+    Json,
+    Object,
+    Ref,
+    decoded,
+    differences,
+    mapping,
+    needs_apply,
+    number,
+    owned_by,
+    ref,
+    text,
+)
 from chatoperator.plan import tls
 from chatoperator.plan.access import MONGODB_KEYFILE, NATS_SYSTEM, NODE_CONTROL, Draw
 from chatoperator.plan.decide import Desired, nodes_deployment
@@ -33,6 +45,9 @@ _LASTING: Final = _REFUSALS - {409}
 _FORBIDDEN: Final = frozenset({403})
 """The one that lasts where an object may have changed or gone since it was read."""
 
+_FIELDS: Final = 4
+"""Of one object, that are named."""
+
 
 class Applied(Struct):
     """What was written, for logs and tests."""
@@ -43,6 +58,19 @@ class Applied(Struct):
     refused: tuple[str, ...] = ()
     hindered: tuple[str, ...] = ()
     """Of those, what will be refused again until somebody does something about it; in words."""
+    changed: tuple[str, ...] = ()
+    """What was written to a cluster that was complete before: which objects, and which of their fields."""
+
+
+def _changed(existing: Object | None, thing: Object) -> str:
+    what = f"{text(thing, 'kind')} {text(thing, 'metadata', 'name')}"
+    if existing is None:
+        return f"{what}: made, it was not there"
+    fields = list(differences(existing, thing))
+    if not fields:
+        return f"{what}: fields that are no longer wanted"
+    more = f" and {len(fields) - _FIELDS} more" if len(fields) > _FIELDS else ""
+    return f"{what}: {', '.join(fields[:_FIELDS])}{more}"
 
 
 def marked(mark: Mark, namespace: str) -> Object:
@@ -102,13 +130,20 @@ class Applier:
             done.writes += 1
         if desired.issues:
             await self._issue(cluster, desired.issues, live, done)
+        complete = nodes_deployment(cluster) in live
         for thing in desired.objects:
-            if needs_apply(live.get(ref(thing)), thing, MANAGER):
-                await self._try(self._kube.apply(thing, MANAGER), done)
+            existing = live.get(ref(thing))
+            if (
+                needs_apply(existing, thing, MANAGER)
+                and await self._try(self._kube.apply(thing, MANAGER), done)
+                and complete
+            ):
+                done.changed = (*done.changed, _changed(existing, thing))
         if desired.scale is not None:
             await self._steer(cluster, desired.scale, live, observed, done)
         for where in self._spare(desired, live):
-            await self._try(self._kube.delete(where, namespace), done)
+            if await self._try(self._kube.delete(where, namespace), done):
+                done.changed = (*done.changed, f"{where.kind} {where.name}: taken away, it is no longer wanted")
         if desired.mongodb is not None and observed.mongodb is not None:
             database = cluster.spec.mongodb.database
             await mongo.perform(desired.mongodb, observed.mongodb, entry(observed), database)
@@ -169,7 +204,8 @@ class Applier:
         """What is ours and no longer wanted; never a Secret."""
         return [where for where in live.keys() - desired.refs if where.kind != "Secret"] if desired.prune else []
 
-    async def _try(self, call: Awaitable[object], done: Applied, lasting: AbstractSet[int] = _LASTING) -> None:
+    async def _try(self, call: Awaitable[object], done: Applied, lasting: AbstractSet[int] = _LASTING) -> bool:
+        """Whether it was done."""
         try:
             await call
             done.writes += 1
@@ -179,6 +215,8 @@ class Applier:
             done.refused = (*done.refused, str(error))
             if error.status in lasting:
                 done.hindered = (*done.hindered, hindered(str(error), error.status))
+            return False
+        return True
 
     async def _draw(self, draw: Draw, live: Mapping[Ref, Object]) -> None:
         """Create, or add the keys that are missing; a value that is there is never written over."""

@@ -1,7 +1,7 @@
 """Kubernetes objects as values: JSON in and out, and the few questions that are asked of any of them."""
 
 import base64
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -85,10 +85,33 @@ def covers(live: Json, wanted: Json) -> bool:
 
 
 def _covers_list(live: Sequence[Json], wanted: Sequence[Json]) -> bool:
-    key = next((key for key in _KEYS if wanted and all(at(item, key) is not None for item in wanted)), None)
+    key = _key_of(wanted)
     if key is None:
         return len(live) == len(wanted) and all(covers(*pair) for pair in zip(live, wanted, strict=True))
     return all(any(at(have, key) == at(item, key) and covers(have, item) for have in live) for item in wanted)
+
+
+def differences(live: Json, wanted: Json, path: str = "") -> Iterator[str]:
+    """The places at which ``live`` lacks what ``wanted`` says (see :func:`covers`), as ``spec.ports[http].port``."""
+    if covers(live, wanted):
+        return
+    if isinstance(wanted, Mapping) and isinstance(live, Mapping):
+        for key, value in wanted.items():
+            step = f"[{key}]" if "." in key else f".{key}"
+            yield from differences(live.get(key), value, f"{path}{step}".lstrip("."))
+        return
+    by = _key_of(wanted)
+    if by is None or not isinstance(live, Sequence) or isinstance(live, str):
+        yield path
+        return
+    for item in items(wanted):
+        same = [have for have in live if at(have, by) == at(item, by)]
+        yield from differences(same[0] if same else None, item, f"{path}[{at(item, by)}]")
+
+
+def _key_of(wanted: Json) -> str | None:
+    listed = items(wanted)
+    return next((key for key in _KEYS if listed and all(at(item, key) is not None for item in listed)), None)
 
 
 def still_wanted(fields: Json, wanted: Json) -> bool:

@@ -17,7 +17,7 @@ from msgspec import UNSET, Struct
 from chatoperator.apply import Applied, Applier
 from chatoperator.autoscale.samples import Memory
 from chatoperator.broker import NatsRefused
-from chatoperator.events import event, news
+from chatoperator.events import News, event, news
 from chatoperator.kube import ApiError, Kube
 from chatoperator.mongo import MongoRefused
 from chatoperator.objects import Json, Object, Ref, at, text
@@ -38,6 +38,7 @@ _SETTLE_S: Final = 0.2
 """Events come in bursts; one visit serves those of this long."""
 _SOON_S: Final = 2.0
 _BACKOFF_S: Final = 60.0
+_AGAIN_S: Final = 600.0
 _PATIENCE: Final = 2
 """Visits in a row that may fail before the status says so."""
 
@@ -79,6 +80,8 @@ class Reconciler:
         self._wishes: dict[Key, Hashable] = {}
         self._hindered: dict[Key, tuple[str, ...]] = {}
         """What the last visit could not do, in words."""
+        self._told: dict[Key, dict[str, float]] = {}
+        """What was said to have been applied, and when."""
         self.writes = 0
         self.visits = 0
 
@@ -100,7 +103,7 @@ class Reconciler:
             self.wake(key)
 
     def _forget(self, key: Key) -> None:
-        for table in (self._tasks, self._wakers, self._last, self._memories, self._wishes, self._hindered):
+        for table in (self._tasks, self._wakers, self._last, self._memories, self._wishes, self._hindered, self._told):
             table.pop(key, None)
         self._observer.forget(*key)
 
@@ -175,10 +178,23 @@ class Reconciler:
         self.writes += written + done.writes
         if done.writes:
             logger.info("%s/%s: %d writes", namespace, name, done.writes)
+        for each in self._fresh(key, done.changed):
+            unique = secrets.token_hex(8)
+            told = News("Applied", each)
+            await self._kube.create(event(cluster, told, self._wall(), unique, self._instance))
         return self._delay(cluster, desired.status, done)
 
     def _troubles(self, key: Key) -> Sequence[Trouble]:
         return [Trouble("", "", words) for words in self._hindered.get(key, ())]
+
+    def _fresh(self, key: Key, changed: Sequence[str]) -> Sequence[str]:
+        """Without what was told lately: somebody may change the same thing back again and again."""
+        now, told = self._clock(), self._told.setdefault(key, {})
+        for words in [words for words, at_s in told.items() if now - at_s > _AGAIN_S]:
+            del told[words]
+        fresh = [words for words in changed if words not in told]
+        told.update(dict.fromkeys(fresh, now))
+        return fresh
 
     async def _confess(self, key: Key, error: Exception) -> None:
         """Visits that fail say so in the status, once, as far as it can still be written."""

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from chatoperator import __version__, crd
 from chatoperator.events import news
-from chatoperator.objects import Json, Ref, covers, mapping, needs_apply, ref, still_wanted
+from chatoperator.objects import Json, Ref, covers, differences, mapping, needs_apply, ref, still_wanted
 from chatoperator.observe import gateway_support, pod, workload, zones_of
 from chatoperator.plan.decide import plan
 from chatoperator.plan.mongodb import Initiate, MongoStep, MongoView, PutUsers, Reconfigure, next_step
@@ -77,6 +77,22 @@ COVERED: list[tuple[Json, Json, bool]] = [
 @pytest.mark.parametrize(("live", "wanted", "expected"), COVERED)
 def test_covers(live: Json, wanted: Json, expected: bool) -> None:
     assert covers(live, wanted) is expected
+
+
+@given(JSON, JSON)
+def test_there_are_differences_where_something_is_not_covered(live: Json, wanted: Json) -> None:
+    assert (list(differences(live, wanted)) == []) is covers(live, wanted)
+
+
+def test_differences_are_named_by_their_places() -> None:
+    ports: Json = [{"name": "http", "port": 80}, {"name": "admin", "port": 9}]
+    live: Json = {"spec": {"ports": ports, "type": "ClusterIP"}, "metadata": {"annotations": {"a.b/c": "1"}}}
+    wanted: Json = {
+        "metadata": {"annotations": {"a.b/c": "2"}},
+        "spec": {"ports": [{"name": "http", "port": 81}], "type": "ClusterIP", "selector": {"x": "y"}},
+    }
+    found = ["metadata.annotations[a.b/c]", "spec.ports[http].port", "spec.selector"]
+    assert list(differences(live, wanted)) == found
 
 
 OWNED: list[tuple[Json, Json, bool]] = [
