@@ -23,7 +23,7 @@ from chatoperator.mongo import MongoRefused
 from chatoperator.objects import Json, Object, Ref, at, text
 from chatoperator.observe import Observer, last_status
 from chatoperator.plan.decide import plan
-from chatoperator.plan.observed import ClusterStatus, Condition
+from chatoperator.plan.observed import ClusterStatus, Condition, Observed
 from chatoperator.plan.status import hindered, stamp
 from chatoperator.plan.troubles import Trouble
 from chatoperator.spec import GROUP, KIND, VERSION, ChatCluster, InvalidSpec, parse
@@ -76,6 +76,7 @@ class Reconciler:
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._last: dict[Key, float] = {}
+        self._heard: dict[Key, float] = {}
         self._memories: dict[Key, Memory] = {}
         self._wishes: dict[Key, Hashable] = {}
         self._hindered: dict[Key, tuple[str, ...]] = {}
@@ -103,8 +104,10 @@ class Reconciler:
             self.wake(key)
 
     def _forget(self, key: Key) -> None:
-        for table in (self._tasks, self._wakers, self._last, self._memories, self._wishes, self._hindered, self._told):
+        for table in (self._tasks, self._wakers, self._last, self._heard, self._memories, self._wishes):
             table.pop(key, None)
+        self._hindered.pop(key, None)
+        self._told.pop(key, None)
         self._observer.forget(*key)
 
     @property
@@ -112,6 +115,20 @@ class Reconciler:
         """How long ago the cluster that waits longest was last visited with success; 0 without clusters."""
         now = self._clock()
         return max((now - last for last in self._last.values()), default=0.0)
+
+    @property
+    def oldest_sample_s(self) -> float:
+        """How long ago the cluster that is silent for longest was last heard; 0 where none has a node to be heard."""
+        now = self._clock()
+        return max((now - heard for heard in self._heard.values()), default=0.0)
+
+    def _listen(self, key: Key, observed: Observed, heard: int) -> None:
+        if heard:
+            self._heard[key] = self._clock()
+        elif any(pod.ready for pod in observed.nodes.pods):
+            self._heard.setdefault(key, self._clock())
+        else:
+            self._heard.pop(key, None)
 
     @property
     def clusters(self) -> int:
@@ -167,6 +184,7 @@ class Reconciler:
         )
         desired = plan(cluster, seen.observed, self._wall())
         self._memories[key] = desired.memory
+        self._listen(key, seen.observed, desired.heard)
         # What was decided is written down before it is done, so that whoever goes on knows of it.
         version = text(resource, "metadata", "resourceVersion")
         written = await self._applier.tell(cluster, desired.status, before, version)

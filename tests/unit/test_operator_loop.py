@@ -11,7 +11,9 @@ from chatoperator.health import Health
 from chatoperator.kube import Kube
 from chatoperator.nodes import Nodes
 from chatoperator.observe import Observer
+from chatoperator.plan.scale import NodesView
 from chatoperator.reconcile import Key, Reconciler
+from tests.unit.operator_cases import nodes, observed
 
 
 class Scripted(Reconciler):
@@ -80,3 +82,20 @@ async def test_an_event_that_says_nothing_new_wakes_nobody() -> None:
 def test_who_waits_for_the_lease_is_well_whatever_it_has_not_seen() -> None:
     visitor = Scripted({})
     assert Health(visitor, patience_s=0.0, acting=False).unwell() == ""
+
+
+def test_nodes_that_fall_silent_are_a_reason_to_be_unready_but_not_to_start_anew() -> None:
+    visitor, key = Scripted({}), ("n", "one")
+    health = Health(visitor, patience_s=100.0, acting=True)
+    talking = observed(nodes=nodes(a=1))
+    visitor._listen(key, talking, heard=1)
+    visitor.now = 101.0
+    assert "last heard 101 s ago" in health.unready()
+    assert health.unwell() == ""
+    visitor._listen(key, talking, heard=1)
+    assert health.unready() == ""
+    visitor._listen(key, talking, heard=0)
+    visitor.now = 250.0
+    assert "last heard 149 s ago" in health.unready()
+    visitor._listen(key, observed(nodes=NodesView()), heard=0)
+    assert health.unready() == "", "nobody is there to be heard"

@@ -37,6 +37,8 @@ class Desired(Struct, frozen=True):
     """Whether objects of ours that are not in ``objects`` go."""
     memory: Memory = Memory()
     """For the next visit of the same process."""
+    heard: int = 0
+    """Nodes whose word is fresh and believed."""
 
     @property
     def refs(self) -> frozenset[Ref]:
@@ -46,19 +48,22 @@ class Desired(Struct, frozen=True):
 def plan(cluster: ChatCluster, observed: Observed, now: datetime) -> Desired:
     """Deterministic; the same input gives the same objects, and what is there as planned leaves nothing to do."""
     scale = _steer(cluster, observed, now)
+    heard = scale.stock.heard
     exposed = expose(cluster, observed.gateway)
     step = _mongodb_step(cluster, observed)
     if halted(cluster):
-        return Desired(report(cluster, observed, now, scale=scale, exposed=exposed, decisions=()), memory=scale.memory)
+        return Desired(
+            report(cluster, observed, now, scale=scale, exposed=exposed, decisions=()), memory=scale.memory, heard=heard
+        )
     decisions = _decisions(cluster, observed, now, scale, step)
     status = report(cluster, observed, now, scale=scale, exposed=exposed, decisions=decisions)
     draw = access.draw(cluster, observed.credentials)
     issues = tls.issues(cluster, observed.certificates, now)
     if draw is not None:
-        return Desired(status, draw=draw, issues=issues, memory=scale.memory)
+        return Desired(status, draw=draw, issues=issues, memory=scale.memory, heard=heard)
     if tls.lacking(cluster, observed.certificates):
         # Pods would wait for the Secrets, and be rolled once it is known whom they have to believe.
-        return Desired(status, issues=issues, objects=tls.requests(cluster), memory=scale.memory)
+        return Desired(status, issues=issues, objects=tls.requests(cluster), memory=scale.memory, heard=heard)
     return Desired(
         status,
         issues=issues,
@@ -68,6 +73,7 @@ def plan(cluster: ChatCluster, observed: Observed, now: datetime) -> Desired:
         reload=observed.outdated,
         prune=True,
         memory=scale.memory,
+        heard=heard,
     )
 
 
