@@ -38,6 +38,7 @@ class Cable:
         self._target = (host, port)
         self._pulled = False
         self._blocked: frozenset[Way] = frozenset()
+        self._mute = False
         self._flows: set[_Flow] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -71,6 +72,10 @@ class Cable:
         self._pulled = True
         self._abort(frozenset(Way))
 
+    def mute(self) -> None:
+        """What is asked arrives; no answer comes back, not even later."""
+        self._mute = True
+
     def block(self, *ways: Way) -> None:
         """Break these off, and answer 502 to new ones, as a proxy does that does not know them."""
         self._blocked |= set(ways)
@@ -78,7 +83,7 @@ class Cable:
 
     def mend(self, *ways: Way) -> None:
         """Let these pass again; all without an argument."""
-        self._pulled = False
+        self._pulled = self._mute = False
         self._blocked = self._blocked - set(ways) if ways else frozenset()
 
     def _abort(self, ways: frozenset[Way]) -> None:
@@ -114,7 +119,7 @@ class Cable:
         try:
             far_writer.write(head if flow.way is Way.SOCKET else _once(head))
             there = asyncio.create_task(_pump(reader, far_writer))
-            back = asyncio.create_task(_pump(far_reader, flow.writer, self.replaces))
+            back = asyncio.create_task(self._pump_back(far_reader, flow.writer))
             try:
                 await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -123,6 +128,14 @@ class Cable:
                 await asyncio.gather(there, back, return_exceptions=True)
         finally:
             far_writer.close()
+
+    async def _pump_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            for old, new in self.replaces.items():
+                data = data.replace(old, new)
+            if not self._mute:
+                writer.write(data)
+                await writer.drain()
 
 
 def _way_of(head: bytes) -> Way:
@@ -137,11 +150,7 @@ def _once(head: bytes) -> bytes:
     return b"\r\n".join([*lines, b"Connection: close", b"", b""])
 
 
-async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, replaces: Mapping[bytes, bytes] | None = None
-) -> None:
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while data := await reader.read(65536):
-        for old, new in (replaces or {}).items():
-            data = data.replace(old, new)
         writer.write(data)
         await writer.drain()

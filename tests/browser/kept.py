@@ -20,6 +20,9 @@ SHELL = """async () => {
   return Promise.all(names.map(async (name) => (await (await caches.open(name)).keys()).map(({ url }) => url)));
 }"""
 
+LIST = "localStorage.getItem('chat.rooms.1.amina')"
+"""The list of her rooms."""
+
 HOLD_OUTBOX = """() => new Promise((resolve, reject) => {
   const opening = indexedDB.open("chat-outbox");
   opening.onerror = () => reject(opening.error);
@@ -66,6 +69,15 @@ async def keeps(page: Page, *, present: str, absent: str | None = None) -> None:
         return present in kept and (absent is None or absent not in kept)
 
     await becomes_true(right, f"{present} is kept, {absent} is not")
+
+
+async def keeps_list(page: Page, room: str) -> None:
+    """The list of rooms that is kept on this device has this one."""
+
+    async def listed() -> bool:
+        return room in str(await page.evaluate(LIST))
+
+    await becomes_true(listed, f"{room} is in the list that is kept")
 
 
 async def keeps_page(page: Page) -> None:

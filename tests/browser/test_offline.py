@@ -5,7 +5,7 @@ from playwright.async_api import expect
 from chatnode.local.cluster import LocalCluster
 from tests.browser.cable import Cable
 from tests.browser.centre import Centre
-from tests.browser.kept import becomes_true, keeps, keeps_page
+from tests.browser.kept import LIST, becomes_true, keeps, keeps_list, keeps_page
 from tests.browser.people import Crowd
 
 
@@ -42,6 +42,41 @@ async def test_without_a_network_one_reads_and_writes_also_after_a_reload(
         await person.sees_in_order(*said)
     await expect(amina.banner).to_have_count(0)
     assert await centre.texts(room) == said
+
+
+async def test_without_a_network_all_rooms_are_listed_and_those_never_read_say_so(
+    crowd: Crowd, centre: Centre, cable: Cable
+) -> None:
+    read = await centre.course("claire", "amina", title="Lu")
+    never = await centre.course("claire", "amina", title="Jamais lu")
+    await centre.say(never, "claire", ["À lire en ligne"])
+    amina = await crowd.join("amina", read, cable.url)
+    await expect(amina.room(never)).to_contain_text("À lire en ligne")
+    await expect(amina.room(never).locator(".unread")).to_have_attribute("data-unread", "1")
+    await keeps(amina.page, present=read)
+    await keeps_list(amina.page, never)
+    await keeps_page(amina.page)
+    cable.pull()
+    await amina.page.context.set_offline(True)
+    await amina.page.reload()
+    await amina.is_offline()
+    await expect(amina.room(never)).to_contain_text("Jamais lu")
+    await expect(amina.room(never)).to_contain_text("Pas sur cet appareil")
+    await expect(amina.room(never).locator(".unread")).to_have_attribute("data-unread", "1")
+    await expect(amina.room(read)).not_to_contain_text("Pas sur cet appareil")
+    await amina.room(never).click()
+    await expect(amina.log).to_contain_text("Cette conversation n’est pas sur cet appareil")
+    await expect(amina.log).to_have_attribute("aria-busy", "false")
+    await amina.say("Une question quand même")
+    await amina.sees("Une question quand même", "pending")
+    await amina.picture("offline-never-read")
+    cable.mend()
+    await amina.page.context.set_offline(False)
+    await amina.sees_in_order("À lire en ligne", "Une question quand même")
+    await amina.sees("Une question quand même")
+    await amina.page.get_by_role("button", name="Changer de personne").click()
+    await expect(amina.page.get_by_role("heading", name="Qui êtes-vous ?")).to_be_visible()
+    assert await amina.page.evaluate(LIST) is None
 
 
 async def test_what_was_deleted_changed_left_or_signed_out_of_is_not_kept(crowd: Crowd, centre: Centre) -> None:
