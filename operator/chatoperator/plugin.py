@@ -38,12 +38,19 @@ def status_lines(resource: Object) -> Iterator[str]:
         good = condition.status == _GOOD.get(condition.type, "True")
         quiet = good or (condition.type == "ScalingActive" and condition.reason in {"Off", "HPA"})
         mark = " " if quiet else "!"
-        words = "" if quiet else f"  {condition.reason}: {condition.message}"
+        words = "" if quiet else f"  {condition.reason}: {_once(condition.message, status.troubles)}"
         yield f"{mark} {condition.type:<16} {condition.status}{words}"
     if status.troubles:
         yield "because"
     for words in status.troubles:
         yield f"  {words}"
+
+
+def _once(message: str, troubles: Sequence[str]) -> str:
+    """Without the causes, which follow by themselves."""
+    for words in troubles:
+        message = message.replace(f"; {words}", "").replace(words, "see below")
+    return message
 
 
 def scaling_lines(resource: Object) -> Iterator[str]:

@@ -7,6 +7,8 @@ import pytest
 
 from chatoperator.objects import Object
 from chatoperator.plan.decide import plan
+from chatoperator.plan.observed import Workload
+from chatoperator.plan.troubles import Trouble
 from chatoperator.plugin import default_namespace, main, scaling_lines, status_lines
 from tests.unit.operator_cases import LATER, NOW, cluster, nodes, observed
 
@@ -29,6 +31,16 @@ def test_status_says_how_it_is_and_marks_what_is_not_well() -> None:
     assert "  nodes        2 ready of 2, 2 up to date" in lines
     assert [line for line in lines if line.startswith("! DatastoresReady")]
     assert not [line for line in lines if line.startswith("! Paused")]
+
+
+def test_causes_are_shown_once() -> None:
+    cause = Trouble("nats", "chat-nats-2", "image nats:0 cannot be pulled")
+    lines = list(
+        status_lines(written(workloads={**observed().workloads, "nats": Workload(3, 3, 3, 2)}, troubles=(cause,)))
+    )
+    assert lines[-2:] == ["because", "  chat-nats-2: image nats:0 cannot be pulled"]
+    assert "! DatastoresReady  False  Lacking: 2 of 3 NATS servers are ready" in lines
+    assert "\n".join(lines).count("cannot be pulled") == 1
 
 
 def test_scaling_is_explained() -> None:

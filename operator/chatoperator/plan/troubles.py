@@ -60,9 +60,9 @@ class Trouble(Struct, frozen=True):
 
 
 def told(troubles: Sequence[Trouble], now: datetime) -> tuple[Trouble, ...]:
-    """Those that last, in the order of the components, and of each the first few."""
+    """Those that last, datastores first, because others wait for them; of each component a few."""
     kept: list[Trouble] = []
-    for component in ("", *COMPONENTS):
+    for component in ("", *reversed(COMPONENTS)):
         lasting = sorted(
             (each for each in troubles if each.component == component and now.timestamp() - each.since >= _GRACE_S),
             key=lambda each: each.about,
