@@ -96,6 +96,7 @@ def test_nodes_that_fall_silent_are_a_reason_to_be_unready_but_not_to_start_anew
     assert health.unready() == ""
     visitor._listen(key, talking, heard=0)
     visitor.now = 250.0
+    visitor._listen(key, talking, heard=0)
     assert "last heard 149 s ago" in health.unready()
     visitor._listen(key, observed(nodes=NodesView()), heard=0)
     assert health.unready() == "", "nobody is there to be heard"
