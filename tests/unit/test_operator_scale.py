@@ -41,6 +41,24 @@ def verdict(
     )
 
 
+# The worked example of docs/operator/scaling.md.
+
+
+def test_the_worked_example_is_what_is_decided() -> None:
+    noon = verdict(spec(), stock(60_000, rate=50.0, zones=3), 6)
+    assert noon.replicas == 6
+    assert need_now(spec(autoscaling={"zoneLoss": False}), stock(60_000, zones=3), 6).nodes == pytest.approx(
+        4.3, abs=0.05
+    )
+    grown = need_now(spec(autoscaling={"zoneLoss": False}), stock(60_000, rate=50.0, zones=3), 6)
+    assert grown.nodes == pytest.approx(4.5, abs=0.05)
+    assert need_for_zones(spec(), stock(60_000, zones=3), 60_000).nodes == 6
+    assert verdict(spec(), stock(80_000, zones=3), 6).replicas == 8
+    window = Scaling(window=(Peak(int(AT) - 200, 20_000),))
+    evening = verdict(spec(), stock(20_000, zones=3), 8, before=window)
+    assert (evening.wanted, evening.remove) == (3, 1)
+
+
 # The number.
 
 NEEDS: list[tuple[str, Mapping[str, object], Mapping[str, object], int, float]] = [
