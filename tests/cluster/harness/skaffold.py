@@ -22,41 +22,41 @@ class _Strict(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     pass
 
 
-class Command(_Strict):
+class Command(_Strict, frozen=True):
     command: tuple[str, ...]
 
 
-class Hooks(_Strict):
+class Hooks(_Strict, frozen=True):
     before: tuple[Command, ...] = ()
 
 
-class Docker(_Strict):
+class Docker(_Strict, frozen=True):
     dockerfile: str
 
 
-class Artifact(_Strict):
+class Artifact(_Strict, frozen=True):
     image: str
     docker: Docker
     context: str = "."
     hooks: Hooks = Hooks()
 
 
-class Local(_Strict):
+class Local(_Strict, frozen=True):
     push: bool
     use_buildkit: bool
 
 
-class TagPolicy(_Strict):
+class TagPolicy(_Strict, frozen=True):
     input_digest: Mapping[str, None]
 
 
-class Build(_Strict):
+class Build(_Strict, frozen=True):
     artifacts: tuple[Artifact, ...]
     local: Local
     tag_policy: TagPolicy
 
 
-class Release(_Strict):
+class Release(_Strict, frozen=True):
     name: str
     chart_path: str
     namespace: str
@@ -77,19 +77,19 @@ class Release(_Strict):
         return [f"{name}={value}" for name, value in {**templates, **self.set_values}.items()]
 
 
-class Helm(_Strict):
+class Helm(_Strict, frozen=True):
     releases: tuple[Release, ...]
 
 
-class Deploy(_Strict):
+class Deploy(_Strict, frozen=True):
     helm: Helm
 
 
-class Metadata(_Strict):
+class Metadata(_Strict, frozen=True):
     name: str
 
 
-class Config(_Strict):
+class Config(_Strict, frozen=True):
     api_version: Literal["skaffold/v4beta13"]
     kind: Literal["Config"]
     metadata: Metadata
