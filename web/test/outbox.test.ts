@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { WINDOW } from "../src/state/model";
-import { linesOf } from "../src/state/select";
-import { at, event, ME, message, ROOM, sent, World } from "./world";
+import { linesOf, strandedOf } from "../src/state/select";
+import { at, event, listed, ME, message, ROOM, sent, World } from "./world";
 
 const stages = (world: World): readonly string[] => world.room.outbox.map((entry) => entry.stage);
 const marks = (world: World): readonly string[] => linesOf(world.room, ME).map((line) => line.mark);
@@ -301,6 +301,47 @@ describe("what failed", () => {
     const id = world.write("a");
     world.refuse(id, "unavailable", true, 20);
     expect(sent(world.act({ type: "retried", room: ROOM, id }))).toMatchObject([{ id, again: true }]);
+  });
+});
+
+describe("what waits for a room that is none of this person's any more", () => {
+  function removed(): { world: World; id: string } {
+    const world = World.following();
+    world.close(1006);
+    const id = world.write("Sans réseau");
+    world.act({ type: "connectNow" });
+    world.welcome();
+    world.act({ type: "roomsListed", rooms: [] });
+    return { world, id };
+  }
+
+  it("stays in view, also after a reload, and can be thrown away", () => {
+    const { world, id } = removed();
+    expect(strandedOf(world.state)).toMatchObject([{ id }]);
+    const again = new World();
+    again.act({ type: "started", entries: strandedOf(world.state) });
+    expect(strandedOf(again.state)).toEqual([]);
+    again.act({ type: "leadTaken", entries: strandedOf(world.state), held: [] });
+    again.act({ type: "roomsListed", rooms: [] });
+    expect(strandedOf(again.state)).toMatchObject([{ id }]);
+    const effects = again.act({ type: "discarded", room: ROOM, id, accepted: "maybe" });
+    expect(effects).toContainEqual(expect.objectContaining({ do: "drop", id }));
+    expect(strandedOf(again.state)).toEqual([]);
+  });
+
+  it("goes out should the room come back", () => {
+    const { world, id } = removed();
+    world.act({ type: "roomsListed", rooms: [listed()] });
+    expect(strandedOf(world.state)).toEqual([]);
+    expect(world.last("send")).toMatchObject({ id });
+  });
+
+  it("does not hold what was stored", () => {
+    const world = World.following();
+    const id = world.write("Bonjour");
+    world.hear({ type: "ack", id, room: ROOM, epoch: 1, seq: 101, ts: 1 });
+    world.act({ type: "roomsListed", rooms: [] });
+    expect(strandedOf(world.state)).toEqual([]);
   });
 });
 

@@ -11,7 +11,7 @@ type Words =
   | "roleLearner" | "roleTrainer" | "roleModerator"
   | "connected" | "connecting" | "offline" | "stopped" | "tryNow" | "dismiss" | "notKept" | "notKeptHint" | "notKeptShort"
   | "rooms" | "roomsLoading" | "roomsFailed" | "noRooms" | "courses" | "directs" | "you" | "online" | "away"
-  | "back" | "showMembers" | "hideMembers" | "members" | "membersLoading" | "directFailed"
+  | "back" | "showMembers" | "hideMembers" | "members" | "membersLoading" | "membersLater" | "stranded" | "strandedHint" | "maybeThere" | "directFailed"
   | "pickRoom" | "pickRoomHint" | "gone" | "goneHint" | "emptyRoom" | "emptyRoomHint" | "timelineLoading"
   | "historyLoading" | "historyLater" | "historyFailed" | "historyStart" | "today" | "yesterday" | "newMessages" | "toBottom"
   | "edited" | "deletedByAuthor" | "quoteLoading" | "quoteGone" | "jump"

@@ -65,6 +65,10 @@ export const en: Dictionary = {
   hideMembers: "Close the members panel",
   members: "Members",
   membersLoading: "Loading members…",
+  membersLater: "Members show when the connection is back.",
+  stranded: "Messages not sent",
+  strandedHint: "Their conversation is no longer available to you.",
+  maybeThere: "Maybe there already",
   writeTo: (name) => `Write to ${name}`,
   directFailed: "The conversation could not be opened. Try again.",
 

@@ -67,6 +67,10 @@ export const fr: Dictionary = {
   hideMembers: "Fermer le panneau des membres",
   members: "Membres",
   membersLoading: "Chargement des membres…",
+  membersLater: "Les membres s’afficheront au retour de la connexion.",
+  stranded: "Messages non envoyés",
+  strandedHint: "Leur conversation ne vous est plus accessible.",
+  maybeThere: "Peut-être déjà arrivé",
   writeTo: (name) => `Écrire à ${name}`,
   directFailed: "La conversation n’a pas pu être ouverte. Réessayez.",
 

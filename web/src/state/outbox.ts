@@ -10,6 +10,7 @@ import type { Ack, CommandFrame, Position, Refusal, StoredCommand } from "../pro
 import type { Discard } from "./actions";
 import { backoff } from "./backoff";
 import type { Entry, Room, Undone } from "./model";
+import { strandedOf } from "./select";
 import { WINDOW } from "./model";
 import { comparePositions, isAfter } from "./positions";
 import { handOver } from "./windows";
@@ -63,6 +64,12 @@ export function restore(turn: Turn, entries: readonly Entry[]): void {
     const stage = entry.stage === "failed" ? "failed" : "queued";
     place(turn, { ...entry, stage, attempted: entry.marked, refusals: 0 });
   }
+}
+
+/** What is not known to be stored, as it waits where there is no room for it. */
+export function strandedIn(room: Room | null): readonly Entry[] {
+  const waiting = withoutFlights(room?.outbox ?? []).filter(({ at }) => at === null);
+  return waiting.map((entry) => ({ ...entry, marked: entry.marked || entry.attempted }));
 }
 
 /** Deletes what is durable of it; `at` is where it was stored, null where it is thrown away or has another id now. */
@@ -216,9 +223,9 @@ export function undoing(entry: Entry): Undone | null {
 
 /** Throws it away as the person was told: what a node was given since then stays. */
 export function discard(turn: Turn, { room: roomId, id, accepted }: Discard): void {
-  const entry = find(turn, roomId, id);
-  const undone = entry === null ? null : undoing(entry);
-  if (entry === null || undone === null || (undone === "maybe" && accepted === "cancelled")) return;
+  const entry = find(turn, roomId, id) ?? strandedOf(turn.state).find((held) => held.id === id);
+  const undone = entry === undefined ? null : undoing(entry);
+  if (entry === undefined || undone === null || (undone === "maybe" && accepted === "cancelled")) return;
   // Of what is not durable yet no other window has heard.
   const known = entry.stage !== "storing" || entry.order !== null;
   if (known && !turn.state.leading) {
@@ -233,6 +240,7 @@ export function discard(turn: Turn, { room: roomId, id, accepted }: Discard): vo
 /** It is thrown away, in whichever window. */
 export function undo(turn: Turn, { id, room, command }: Entry, how: Undone): void {
   keepOnly(turn, room, (held) => held.id !== id);
+  turn.set({ restored: turn.state.restored.filter((held) => held.id !== id) });
   turn.setRoom(room, { undone: { what: command.type === "send" ? "message" : "change", how } });
 }
 

@@ -6,7 +6,7 @@ import type { ListedRoom } from "./actions";
 import { receiptArrived, wantRooms } from "./following";
 import type { Member, Room } from "./model";
 import { newRoom } from "./model";
-import { pumpAll, restore } from "./outbox";
+import { pumpAll, restore, strandedIn } from "./outbox";
 import { isAfter, laterOf } from "./positions";
 import { without } from "./record";
 import type { Turn } from "./turn";
@@ -19,6 +19,7 @@ const KEPT = 100;
 
 export function roomsListed(turn: Turn, listed: readonly ListedRoom[]): void {
   const rooms = Object.fromEntries(listed.map((line) => [line.room, listedRoom(turn.room(line.room), line)]));
+  for (const id of Object.keys(turn.state.rooms)) if (rooms[id] === undefined) removeRoom(turn, id);
   const names = Object.fromEntries(listed.flatMap((line) => (line.peer && line.peer_name ? [[line.peer, line.peer_name]] : [])));
   turn.set({ rooms, names: { ...turn.state.names, ...names }, list: "ready" });
   const { restored } = turn.state;
@@ -59,8 +60,10 @@ export function membershipChanged(turn: Turn, event: MembershipEvent): void {
   }
 }
 
+/** It is none of this person's any more; what was to be sent there is theirs still. */
 export function removeRoom(turn: Turn, roomId: string): void {
-  turn.set({ rooms: without(turn.state.rooms, roomId) });
+  const waiting = strandedIn(turn.room(roomId));
+  turn.set({ rooms: without(turn.state.rooms, roomId), restored: [...turn.state.restored, ...waiting] });
 }
 
 /** The open room is known now, without a connection. */

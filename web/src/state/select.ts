@@ -30,6 +30,12 @@ function counts(message: Message, me: string): boolean {
   return message.sender !== me && !message.notice && !message.deleted;
 }
 
+/** What waits for rooms that are none of this person's, as the node has told. */
+export function strandedOf({ list, restored }: State): readonly Entry[] {
+  // Of earlier visits it is known alone that an attempt may have been made.
+  return list === "ready" ? restored.map((entry) => ({ ...entry, attempted: entry.attempted || entry.marked })) : [];
+}
+
 /** Its messages are at hand, be it that there are none. */
 export function isKept(room: Room): boolean {
   return room.following === "live" || room.cursor !== null || room.timeline.length > 0;

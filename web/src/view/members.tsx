@@ -3,6 +3,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { roleName } from "../i18n/language";
 import type { Engine } from "../net/engine";
 import { HttpFailure, openDirect } from "../net/http";
+import { isAway } from "../state/banner";
 import type { Member, Room, State } from "../state/model";
 import { Avatar } from "./avatar-view";
 import { useSpeech } from "./context";
@@ -69,7 +70,7 @@ export function MembersPanel({ state, room, engine, close }: Props): JSX.Element
           {words.directFailed}
         </p>
       )}
-      {room.members === null && <p class="muted" role="status">{words.membersLoading}</p>}
+      {room.members === null && <p class="muted" role="status">{isAway(state) ? words.membersLater : words.membersLoading}</p>}
       <ul>
         {members.map((member) => (
           <MemberRow key={member.user} member={member} state={state} room={room} write={write} />

@@ -1,13 +1,14 @@
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { isAway } from "../state/banner";
-import { byActivity } from "../state/select";
+import { byActivity, strandedOf } from "../state/select";
 import type { Room, State } from "../state/model";
 import { Avatar } from "./avatar-view";
 import { ConnectionState } from "./connection";
 import { useSpeech } from "./context";
 import { LanguageChoice } from "./language-choice";
 import { RoomRow } from "./room-row";
+import { Stranded } from "./stranded";
 
 interface Props {
   readonly state: State;
@@ -44,6 +45,7 @@ export function Rail({ state, open, signOut }: Props): JSX.Element {
         <RoomGroup state={state} title={words.courses} rooms={rooms.filter((room) => room.kind === "course")} open={open} />
         <RoomGroup state={state} title={words.directs} rooms={rooms.filter((room) => room.kind === "direct")} open={open} />
         {rooms.length === 0 && <NoRooms list={state.list} />}
+        <Stranded entries={strandedOf(state)} />
       </div>
       <footer class="rail-foot">
         <ConnectionState connection={state.connection} />
