@@ -14,7 +14,7 @@ from tests.simulation import campaign
 from tests.simulation.campaign import Regression, Total
 from tests.simulation.drawing import draw_plan
 from tests.simulation.history import run_plan
-from tests.simulation.mutations import MUTATIONS, applied
+from tests.simulation.mutations import MUTATIONS
 from tests.simulation.plan import Plan
 from tests.simulation.shrink import shrink
 from tests.simulation.story import tell
@@ -28,7 +28,7 @@ def main() -> int:
     if arguments.plan is not None:
         return _one(msgspec.json.decode(arguments.plan.read_bytes(), type=Regression).plan, arguments)
     if arguments.mutations:
-        return _mutations(arguments.limit)
+        return _mutations(arguments.limit, arguments.processes)
     first = campaign.next_seed() if arguments.first is None else arguments.first
     began = time.monotonic()
     total = campaign.run_many(first, arguments.histories, arguments.processes, arguments.seconds)
@@ -60,29 +60,14 @@ def _one(plan: Plan, arguments: argparse.Namespace) -> int:
     return 0 if outcome.ok else 1
 
 
-def _mutations(limit: int) -> int:
-    campaign.quiet()
+def _mutations(limit: int, processes: int) -> int:
     missed = 0
-    print("| rule taken out | ARCHITECTURE | histories until it was seen | seen as |\n|---|---|---|---|")
-    for mutation in MUTATIONS:
-        with applied(mutation):
-            seed, rules = _until_seen(limit)
+    print("| rule taken out | which | histories | seen as |\n|---|---|---|---|")
+    for mutation, (seed, rules) in zip(MUTATIONS, campaign.until_seen(MUTATIONS, limit, processes), strict=True):
         missed += seed is None
-        print(
-            f"| {mutation.name} | {mutation.rule} | {'not in ' + str(limit) if seed is None else seed + 1} | {rules} |",
-            flush=True,
-        )
+        count = f"not in {limit}" if seed is None else seed + 1
+        print(f"| {mutation.name} | {mutation.rule} | {count} | {rules} |", flush=True)
     return 1 if missed else 0
-
-
-def _until_seen(limit: int) -> tuple[int | None, str]:
-    for seed in range(limit):
-        outcome = run_plan(draw_plan(seed))
-        if not outcome.ok:
-            return seed, ", ".join(sorted(outcome.rules))
-        if seed % 40 == 39:
-            campaign.collect()
-    return None, ""
 
 
 def _show(plan: Plan) -> str:
@@ -126,7 +111,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shrink", action="store_true", help="cut the plan of that history down first")
     parser.add_argument("--keep", metavar="NAME", help="keep that history as a regression, if it fails")
     parser.add_argument("--mutations", action="store_true", help="take each rule out in turn")
-    parser.add_argument("--limit", type=int, default=3000, help="histories per mutation")
+    parser.add_argument("--limit", type=int, default=10_000, help="histories per mutation")
     parser.add_argument("--out", type=Path, default=Path("build/simulation.json"))
     return parser.parse_args()
 

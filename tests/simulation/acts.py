@@ -56,6 +56,7 @@ class Acts:
     readmitted: list[tuple[Person, str]]
     removal_s: float
     control_seq: int
+    reused: set[str]
 
     def draw_id(self) -> str:
         raise NotImplementedError
@@ -126,6 +127,15 @@ class Acts:
         else:
             on = action.what // 10 % 2 == 0
             person.store(React(id=self.draw_id(), room=self._room(action), target=target, emoji="+1", on=on))
+
+    def _do_reuse(self, action: Action) -> None:
+        """Something else under an id that was acknowledged: it has to be refused."""
+        person, sends = self._person(action), self._sends
+        acked = [record for record in self.log.records if isinstance(record, Acked) and record.command in sends]
+        own = [record for record in acked if record.user == person.user]
+        if own:
+            self.reused.add(own[-1].command)
+            person.store(Send(id=own[-1].command, room=own[-1].room, text=f"not text {own[-1].command}"))
 
     def _do_look(self, action: Action) -> None:
         self._person(action).look(self._room(action))

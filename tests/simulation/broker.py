@@ -58,6 +58,8 @@ class Nats:
         self.slow_routes_until = -1.0
         self.looked: Callable[[Connection], None] | None = None
         """Told whose question about a room's last message is answered."""
+        self.cuts: list[tuple[float, float]] = []
+        """From when to when somebody was not connected, by when that ended."""
         self._routes: dict[tuple[int, int], float] = {}
 
     def draw(self, low: float, high: float) -> float:

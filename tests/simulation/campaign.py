@@ -1,5 +1,6 @@
 """Many histories on all cores, and the ledger in which long runs add up."""
 
+import functools
 import gc
 import logging
 import multiprocessing
@@ -16,6 +17,7 @@ from msgspec import Struct
 from tests.chaos.ledger import fingerprint
 from tests.simulation.drawing import draw_plan
 from tests.simulation.history import run_plan
+from tests.simulation.mutations import Mutation, applied
 from tests.simulation.plan import Plan
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -126,6 +128,24 @@ def run_many(first: int, count: int, processes: int, deadline_s: float | None = 
                 pool.terminate()
                 break
     return total
+
+
+def until_seen(mutations: Sequence[Mutation], limit: int, processes: int) -> Iterator[tuple[int | None, str]]:
+    """Of each mutation the first of ``limit`` seeds whose history fails with it, and which rules are broken there."""
+    quiet()
+    with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=1) as pool:
+        yield from pool.imap(functools.partial(_first_seen, limit), mutations, chunksize=1)
+
+
+def _first_seen(limit: int, mutation: Mutation) -> tuple[int | None, str]:
+    with applied(mutation):
+        for seed in range(limit):
+            outcome = run_plan(draw_plan(seed))
+            if not outcome.ok:
+                return seed, ", ".join(sorted(outcome.rules))
+            if seed % 40 == 39:
+                collect()
+    return None, ""
 
 
 def write_down(first: int, total: Total, path: Path = LEDGER) -> list[Entry]:

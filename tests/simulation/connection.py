@@ -145,7 +145,7 @@ class Connection:
             return
         self.is_connected = False
         self.life += 1
-        self.nats.clock.later(seconds, self._reconnect)
+        self.nats.clock.later(seconds, self._reconnect, self.nats.clock.now)
 
     def stall(self, seconds: float) -> None:
         if self.is_connected and self.nats.clock.now >= self.stalled_until:
@@ -156,13 +156,14 @@ class Connection:
         if life == self.life:
             self.cut(0.3)
 
-    def _reconnect(self) -> None:
+    def _reconnect(self, cut_at: float) -> None:
         if self.is_closed or self.process.dead or self.is_connected:
             return
         up = [server for server in range(SERVERS) if not self.nats.paused(server)]
         if not up or self.process.paused:
-            self.nats.clock.later(0.25, self._reconnect)
+            self.nats.clock.later(0.25, self._reconnect, cut_at)
             return
+        self.nats.cuts.append((cut_at, self.nats.clock.now))
         self.server = self.nats.chance.choice(up)
         self.is_connected = True
         self.stalled_until = -1.0

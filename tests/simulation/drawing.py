@@ -3,6 +3,7 @@
 import random
 from typing import Final
 
+from tests.simulation.meetings import MEETINGS, NEED_CONTROL, Meeting
 from tests.simulation.plan import COMMANDS, Action, Plan
 from tests.simulation.scenes import damaged, overtaking, scene
 
@@ -35,9 +36,26 @@ _DAMAGED: Final = 0.02
 RARE: Final = ("lose_stream", "go_back", "purge", "revoke", "revoke")
 
 
+_MEETINGS: Final = 0.08
+"""How many plans are a meeting, and a few commands."""
+
+
 def draw_plan(seed: int) -> Plan:
-    """The plan of a seed; the same one for ever."""
-    chance = random.Random(seed)
+    """The plan of a seed."""
+    chance = random.Random(f"meeting {seed}")
+    return _meeting(seed, chance) if chance.random() < _MEETINGS else _at_random(seed, random.Random(seed))
+
+
+def _meeting(seed: int, chance: random.Random) -> Plan:
+    nodes = chance.choice((2, 2, 3))
+    people = chance.choice((2, 3))
+    meeting = chance.choice(MEETINGS)
+    actions = meeting(Meeting(chance, nodes, people))
+    actions.extend(_command(chance, people, 1, actions[-1].at) for _ in range(chance.randint(0, 3)))
+    return _plan(seed, nodes, people, people, 1, actions, together=True, full=meeting in NEED_CONTROL)
+
+
+def _at_random(seed: int, chance: random.Random) -> Plan:
     nodes = chance.choice((2, 2, 2, 2, 3))
     people = chance.choice((2, 2, 2, 3, 3))
     users = people if chance.random() < 0.8 else people - 1
@@ -55,16 +73,24 @@ def draw_plan(seed: int) -> Plan:
         actions.extend(overtaking(chance, nodes, people, rooms))
     if chance.random() < _DAMAGED:
         actions.extend(damaged(chance, people, rooms))
+    purges = any(action.kind == "purge" for action in actions)
+    together = purges or chance.random() < 0.5
+    return _plan(seed, nodes, people, users, 2 if purges else rooms, actions, together=together, full=False)
+
+
+def _plan(
+    seed: int, nodes: int, people: int, users: int, rooms: int, actions: list[Action], *, together: bool, full: bool
+) -> Plan:
     kinds = {action.kind for action in actions}
     return Plan(
         seed=seed,
         nodes=nodes,
         people=people,
         users=users,
-        rooms=2 if "purge" in kinds else rooms,
-        together="purge" in kinds or chance.random() < 0.5,
+        rooms=rooms,
+        together=together,
         workers=2 if kinds & {"kill_worker", "pause_worker"} else 1,
-        full=bool(kinds & {"lose_stream", "go_back", "revoke"}),
+        full=full or bool(kinds & {"lose_stream", "go_back", "revoke"}),
         actions=tuple(sorted(actions, key=lambda action: action.at)),
     )
 

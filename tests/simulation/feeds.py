@@ -59,6 +59,8 @@ class StreamPort:
             stream.exists = True
             stream.first_seq = max(1, first_seq)
             stream.last_seq = stream.first_seq - 1
+        if epoch != stream.epoch:
+            stream.raised_at = self._member.nats.clock.now
         stream.metadata = {"chat-epoch": str(epoch)}
         stream.closed = False
 

@@ -137,9 +137,9 @@ def run_plan(plan: Plan) -> Outcome:
             problems = [problem for problem in verdict.problems if trial.counts(problem, astray)]
             outcome.problems.extend(map(str, problems))
             outcome.rules.update(problem.rule.value for problem in problems)
-            late = list(trial.late())
-            outcome.problems.extend(late)
-            outcome.rules.update(["late"] if late else [])
+            for rule, found in (("late", list(trial.late())), ("confused", list(trial.confused()))):
+                outcome.problems.extend(found)
+                outcome.rules.update([rule] if found else [])
             outcome.acked = verdict.acked
             outcome.delivered = verdict.delivered
         finally:

@@ -1,5 +1,6 @@
 """Streams as their leader holds them: what is stored, what is refused, and what goes wrong on the way."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 SERVERS = 3
 CHECK_S = 10.0
 """How often nodes look for a lost last message."""
+FOUND_S = 2.0
+"""How long nodes may take to look for what a new leader holds."""
 WALL_0 = 1_700_000_000.0
 """The time of day when a history begins, in seconds."""
 
@@ -73,6 +76,8 @@ class Stream:
         self.went_back_in: int | None = None
         """The epoch in which it went back."""
         self.went_back_at = -1.0
+        self.raised_at = math.inf
+        """When it was opened in the epoch that it has."""
         self.closed = False
         self.full_until = -1.0
         self.batches_refused_until = -1.0
@@ -85,6 +90,8 @@ class Stream:
         """All that was ever stored, for the checker."""
         self._committed_at = 0.0
         self._unshown: list[Entry] = []
+        self._to_be_found: list[Entry] = []
+        """What nobody was shown, and a new leader can tell since a moment."""
         self._batches: dict[str, list[Staged]] = {}
         self.watchers: list[Callable[[], None]] = []
         self.holes: dict[int, set[int]] = {}
@@ -262,6 +269,8 @@ class Stream:
             return
         self.leaderless = True
         self._batches.clear()
+        found_by = self.nats.clock.now - FOUND_S
+        self._unshown.extend(entry for entry in self._to_be_found if entry.due > found_by)
         self.nats.clock.later(seconds, self._elect)
 
     def _elect(self) -> None:
@@ -273,7 +282,7 @@ class Stream:
         self.leader = self.nats.chance.choice(up)
         for entry in self._unshown:
             entry.due = self.nats.clock.now
-        self._unshown.clear()
+        self._to_be_found, self._unshown = self._unshown, []
         self.nats.advise(self.name)
 
     def damage(self, server: int, count: int) -> None:

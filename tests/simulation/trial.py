@@ -17,10 +17,16 @@ _WORD: Final = re.compile(r"[\w-]+")
 PROMPT_S: Final = 3.5
 """Whoever follows a room gets what is stored within so long: interest is checked again after 1 s, after an election
 at once, both at the hub's next tick; and a fetch takes its moment."""
+_UNDER_WAY_S: Final = 1.0
+"""What was stored so long before a connection was cut may have been lost with it."""
+_ON_ITS_WAY_S: Final = 0.1
+"""What a node has written may arrive so much later."""
 _QUICK: Final = frozenset(
     {
         *COMMANDS,
+        "reuse",
         "elect",
+        "cut_node",
         "lose_live",
         "lose_acks",
         "short_answers",
@@ -42,8 +48,8 @@ class Trial:
         self._world = world
 
     def astray(self) -> set[str]:
-        """Commands stored after a restore before the epoch was raised, or told under the old one by a node that had not
-        heard: their acks name a place of the old epoch. A known limit (docs/simulation.md)."""
+        """Commands stored after a restore before the epoch was raised, or told under the old one until the stream was
+        opened in the new one: their acks name a place of the old epoch. A known limit (docs/simulation.md)."""
         streams = [self._world.nats.stream(stream_name(partition)) for partition in self._world.partitions]
         stored = {
             entry.message_id.partition(":")[2]: entry
@@ -53,7 +59,10 @@ class Trial:
             if entry.message_id is not None
         }
         found = {command for command, entry in stored.items() if entry.astray}
+        raised = max((stream.raised_at for stream in streams if stream.went_back_in is not None), default=0.0)
         for record in self._world.log.records if stored else ():
+            if record.at > raised + _ON_ITS_WAY_S:
+                continue
             match record:
                 case Acked(command=command, position=at) if command in stored and stored[command].epoch != at.epoch:
                     found.add(command)
@@ -81,8 +90,18 @@ class Trial:
                 case Delivered(client=client, event=event, at=at):
                     begun = since.get((client, event.room), at)
                     begun = max(begun, due.get((event.epoch, event.seq, event.room), at))
+                    for cut_at, returned_at in self._world.nats.cuts:
+                        if cut_at - _UNDER_WAY_S <= begun < returned_at:
+                            begun = returned_at
                     if at > begun + PROMPT_S:
                         yield f"{client} got {event.seq} of {event.room} after {at - begun:.1f} s"
+
+    def confused(self) -> Iterator[str]:
+        """What was acked under the id of something else."""
+        for command in self._world.reused:
+            acks = [r for r in self._world.log.records if isinstance(r, Acked) and r.command == command]
+            if len(acks) > 1:
+                yield f"{command} was acked twice, as two things"
 
     def counts(self, problem: Problem, astray: set[str]) -> bool:
         """Whether a problem breaks a promise; what does not is a known limit (docs/simulation.md)."""

@@ -34,7 +34,7 @@ ROOM_NAMES: Final = (_room_names(0)[0], _room_names(1)[0])
 TOGETHER: Final = _room_names(0)[:2]
 """Two rooms of one partition."""
 _HEARD: Final = frozenset(
-    {*COMMANDS, "revoke", "readmit", "drop", "half_open", "offline", "crash_client", "subscribe", "lose_acks"}
+    {*COMMANDS, "reuse", "revoke", "readmit", "drop", "half_open", "offline", "crash_client", "subscribe", "lose_acks"}
 )
 """Actions that leave control heard."""
 
@@ -55,6 +55,8 @@ class World(Acts):
         """The last control event that the projections have to hold in the end."""
         self.readmitted: list[tuple[Person, str]] = []
         self.removed: dict[tuple[str, str], float] = {}
+        self.reused: set[str] = set()
+        """Commands of which another one was given the id."""
         unheard = any(action.kind not in _HEARD for action in plan.actions)
         self.removal_s = 6.0 if unheard else 2.0
         self._ids = 0

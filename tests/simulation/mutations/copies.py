@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-import chatnode.broker.publish
 import chatnode.rooms.catchup
 import chatnode.rooms.gaps
 import chatnode.rooms.hub
 import chatnode.rooms.room
-import chatnode.rooms.stored
-import chatnode.rooms.tail
 from chatclient.following import Following
 from chatclient.following import Verdict as Seen
 from chatnode.history import folds, writer

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+import chatnode.history.progress
 from chatnode.history import folds
+from chatnode.history.client import Document
+from chatnode.protocol.frames import Position
 from chatnode.rooms.ports import Watermark
 from chatnode.worker.stream import StreamWorker
 from tests.simulation.mutations.mutation import Mutation, Patch
@@ -38,7 +41,16 @@ def _watermark_first() -> Sequence[Patch]:
     return [(StreamWorker, "_step", step)]
 
 
+def _watermark_goes_back() -> Sequence[Patch]:
+    def stages(at: Position, event: str, ts: int) -> list[Document]:
+        place = folds.position_document(at)
+        return [{"$set": {"at": {"$literal": place}, "hash": {"$literal": event}, "highest": at.seq, "ts": ts}}]
+
+    return [(chatnode.history.progress, "advance_stages", stages)]
+
+
 HISTORY: Final = (
+    Mutation("watermark-goes-back", "§3.5 the watermark only moves forward", _watermark_goes_back),
     Mutation("folds-unconditional", "§3.5 every fold is conditional", _folds_unconditional),
     Mutation("watermark-first", "§3.5 the watermark is written after the bulk", _watermark_first),
 )

@@ -3,17 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-import chatnode.broker.publish
-import chatnode.rooms.catchup
-import chatnode.rooms.gaps
-import chatnode.rooms.hub
-import chatnode.rooms.room
-import chatnode.rooms.stored
 import chatnode.rooms.tail
 from chatnode.broker.direct import DirectReader
 from chatnode.rooms.ports import Stored
 from chatnode.worker.stream import StreamWorker
 from tests.simulation.mutations.mutation import Mutation, Patch
+from tests.simulation.streams import Entry, Staged, Stream
 
 
 async def _nothing_between(*_args: object) -> list[Any]:
@@ -64,7 +59,22 @@ def _feed_believed() -> Sequence[Patch]:
     return [(StreamWorker, "_rescue", rescue)]
 
 
+def _shown_before_storage() -> Sequence[Patch]:
+    """A leader that does not know yet that it leads no longer republishes what it takes in."""
+    original = Stream._stage
+
+    def stage(self: Stream, members: list[Staged]) -> None:
+        original(self, members)
+        if self.leaderless:
+            for place, member in enumerate(members, start=self.last_seq + 1):
+                entry = Entry(place, member.subject, member.data, self.nats.clock.now, None, self.epoch)
+                self.nats.republish(self, entry, self.last_seq)
+
+    return [(Stream, "_stage", stage)]
+
+
 SERVERS: Final = (
+    Mutation("shown-before-storage", "§2.3 nobody sees an event that was not stored first", _shown_before_storage),
     Mutation("believe-404", "§3.6 neither 204 nor 404 proves the end", _believe_the_end),
     Mutation("believe-one-answer", "§3.6 loop while 204 has pending", _believe_the_answer),
     Mutation("replicas-believed", "§3.6 the leader is asked what lies between a range's events", _replicas_believed),
