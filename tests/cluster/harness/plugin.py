@@ -3,16 +3,22 @@
 import os
 import subprocess
 import sys
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from tests.cluster.harness.cache import ROOT, HarnessError
 from tests.cluster.harness.world import World
+
+_SCRIPTS: Final[Mapping[str, str]] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
 
 
 def kubectl_chat(world: World, folder: Path, *arguments: str) -> str:
     """What it says. :class:`HarnessError` with its complaint when it refuses."""
     plugin = folder / "kubectl-chat"
-    plugin.write_text(f'#!/bin/sh\nexec {sys.executable} -m chatoperator.plugin "$@"\n')
+    module, _, function = _SCRIPTS[plugin.name].partition(":")
+    plugin.write_text(f"#!{sys.executable}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n")
     plugin.chmod(0o755)
     env = {
         **os.environ,
