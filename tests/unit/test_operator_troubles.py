@@ -188,7 +188,18 @@ def test_however_many_there_are_few_are_told_and_always_in_the_same_order(found:
 def test_what_passes_by_itself_is_not_told() -> None:
     young = Trouble("node", "a", "sick", NOW.timestamp() - 5)
     assert told([young], NOW) == ()
-    assert told([young], NOW + timedelta(seconds=15)) == (young,)
+    assert told([young], NOW + timedelta(seconds=25)) == (young,)
+
+
+def test_nodes_that_wait_for_datastores_are_no_cause_while_those_are_not_whole() -> None:
+    waiting_for = by_itself(Trouble("node", "a", ""), ["starting"])
+    assert waiting_for is not None
+    broken = Trouble("node", "b", "it ends with exit code 1")
+    assert told([waiting_for, broken], NOW) == (waiting_for, broken)
+    assert told([waiting_for, broken], NOW, whole=False) == (broken,)
+    found = status(mongodb=None, troubles=(waiting_for, broken))
+    assert found.troubles == ("b: it ends with exit code 1",)
+    assert len(status(troubles=(waiting_for, broken)).troubles) == 2
 
 
 # The status.

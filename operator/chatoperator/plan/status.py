@@ -56,7 +56,7 @@ def report(
     exposure = cluster.spec.exposure
     scheme = "https" if exposure.type == "gateway" or exposure.tls_secret else "http"
     nats, mongodb = cluster.spec.nats.managed, cluster.spec.mongodb.managed
-    troubles = told(observed.troubles, now)
+    troubles = told(observed.troubles, now, whole=not datastores_lack(cluster, observed, now))
     return ClusterStatus(
         conditions=_conditions(cluster, observed, now, scale, exposed=exposed, troubles=troubles),
         observed_generation=cluster.metadata.generation,

@@ -14,7 +14,7 @@ from msgspec import Struct
 from chatoperator.objects import Json, Object, at, items, number, text
 from chatoperator.plan.naming import COMPONENTS
 
-_GRACE_S: Final = 15.0
+_GRACE_S: Final = 30.0
 """What passes by itself is not told: every pod is pulled, placed and started once."""
 _KEPT: Final = 3
 """Of each component."""
@@ -54,14 +54,20 @@ class Trouble(Struct, frozen=True):
     """Seconds since 1970."""
     ask: Asked = ""
     """Who knows the words, where they are not in the object."""
+    follows: bool = False
+    """Whether it comes of itself while datastores are not whole."""
 
     def __str__(self) -> str:
         return f"{self.about}: {self.words}" if self.about else self.words
 
 
-def told(troubles: Sequence[Trouble], now: datetime) -> tuple[Trouble, ...]:
-    """Those that last, datastores first, because others wait for them; of each component a few."""
+def told(troubles: Sequence[Trouble], now: datetime, *, whole: bool = True) -> tuple[Trouble, ...]:
+    """Those that last, datastores first, because others wait for them; of each component a few.
+
+    ``whole``: whether datastores are; what only follows from it is not told while they are not.
+    """
     kept: list[Trouble] = []
+    troubles = [each for each in troubles if whole or not each.follows]
     for component in ("", *reversed(COMPONENTS)):
         lasting = sorted(
             (each for each in troubles if each.component == component and now.timestamp() - each.since >= _GRACE_S),
@@ -157,7 +163,8 @@ def by_itself(trouble: Trouble, reasons: Sequence[str] | None) -> Trouble | None
     if "draining" in plain or not plain:
         return None
     hint = next((_UNREADY[reason] for reason in plain if reason in _UNREADY), "")
-    return _with(trouble, f"it is not ready: {', '.join(plain)}" + (f"; {hint}" if hint else ""))
+    words = f"it is not ready: {', '.join(plain)}" + (f"; {hint}" if hint else "")
+    return Trouble(trouble.component, trouble.about, words, trouble.since, follows=True)
 
 
 def of_workload(thing: Object, component: str, warnings: Sequence[Object]) -> Trouble | None:
