@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from chatoperator.events import news
 from chatoperator.objects import Json, Object
 from chatoperator.plan.decide import plan
+from chatoperator.plan.exposure import GatewaySupport
 from chatoperator.plan.mongodb import MongoView
 from chatoperator.plan.observed import ClusterStatus, Workload
 from chatoperator.plan.status import hindered
@@ -271,3 +272,29 @@ def test_datastores_that_are_not_whole_say_why(changes: Mapping[str, object], wo
     for each in words:
         assert each in ready.message
         assert each in message(found, "Ready")
+
+
+WAYS: list[tuple[Mapping[str, object], str]] = [
+    (
+        {"type": "gateway", "gateway": {"name": "public", "namespace": "gateways"}},
+        "is there a Gateway gateways/public with a controller, and do its listeners allow routes from school?",
+    ),
+    (
+        {"type": "ingress", "host": "h.test", "ingress": {"profile": "haproxy", "className": "fast"}},
+        "is there a controller for the class fast?",
+    ),
+    (
+        {"type": "ingress", "host": "h.test", "ingress": {"profile": "traefik"}},
+        "is there a default class, with a controller?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("exposure", "words"), WAYS)
+def test_a_way_in_that_nobody_takes_up_says_who_should(exposure: Mapping[str, object], words: str) -> None:
+    found = plan(cluster(exposure=exposure), observed(gateway=GatewaySupport(routes=True)), NOW).status
+    condition = found.condition("ExposureAccepted")
+    assert condition is not None
+    assert (condition.status, condition.reason) == ("Unknown", "Waiting")
+    assert words in condition.message
+    assert words in message(found, "Ready")

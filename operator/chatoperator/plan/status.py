@@ -130,7 +130,7 @@ def _conditions(
     lacking, moving = datastores_lack(cluster, observed, now), _moving(cluster, observed, scale)
     causes = [str(each) for each in troubles if each.component in {"nats", "mongodb"}]
     datastores = _datastores(cluster, observed, now, [*lacking, *causes] if lacking else [], say)
-    entry = _entry(observed, exposed, say)
+    entry = _entry(cluster, observed, exposed, say)
     node = observed.workloads.get("node", Workload())
     worker = observed.workloads.get("worker", Workload())
     available = datastores.status == "True" and node.ready > 0 and worker.ready > 0
@@ -242,17 +242,28 @@ def _mongodb_lacks(managed: ManagedMongodb | None, view: MongoView | None) -> li
     return [] if view.users else ["MongoDB's users are not made yet"]
 
 
-def _entry(observed: Observed, exposed: Exposed, say: _Say) -> Condition:
+def _entry(cluster: ChatCluster, observed: Observed, exposed: Exposed, say: _Say) -> Condition:
     if not exposed.possible:
         return say("ExposureAccepted", False, exposed.reason, exposed.message)
     if not exposed.objects:
         return say("ExposureAccepted", True, exposed.reason, exposed.message)
     route = observed.route
     if route is None:
-        return say("ExposureAccepted", None, "Waiting", f"{exposed.message}; nobody has taken it up yet")
+        words = f"{exposed.message}; nobody has taken it up yet: {_taker(cluster)}"
+        return say("ExposureAccepted", None, "Waiting", words)
     reason = "Accepted" if route.accepted else "Refused"
     words = f"{exposed.message}; {route.message}" if route.message else exposed.message
     return say("ExposureAccepted", route.accepted, reason, words)
+
+
+def _taker(cluster: ChatCluster) -> str:
+    """Who should take the way in up, as a question."""
+    exposure, namespace = cluster.spec.exposure, cluster.metadata.namespace
+    if exposure.type == "gateway" and exposure.gateway is not None:
+        where = f"{exposure.gateway.namespace or namespace}/{exposure.gateway.name}"
+        return f"is there a Gateway {where} with a controller, and do its listeners allow routes from {namespace}?"
+    name = exposure.ingress.class_name if exposure.ingress is not None else ""
+    return f"is there a controller for the class {name}?" if name else "is there a default class, with a controller?"
 
 
 def _progressing(moving: Sequence[str], troubles: Sequence[Trouble], say: _Say) -> Condition:
