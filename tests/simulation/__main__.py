@@ -62,11 +62,13 @@ def _one(plan: Plan, arguments: argparse.Namespace) -> int:
 
 def _mutations(limit: int, processes: int) -> int:
     missed = 0
-    print("| rule taken out | which | histories | seen as |\n|---|---|---|---|")
+    actions = {kept.mutation: len(kept.plan.actions) for kept in campaign.regressions()}
+    print("| rule taken out | which | histories | actions | seen as |\n|---|---|---|---|---|")
     for mutation, (seed, rules) in zip(MUTATIONS, campaign.until_seen(MUTATIONS, limit, processes), strict=True):
         missed += seed is None
         count = f"not in {limit}" if seed is None else seed + 1
-        print(f"| {mutation.name} | {mutation.rule} | {count} | {rules} |", flush=True)
+        left = actions.get(mutation.name, "no plan is kept")
+        print(f"| {mutation.name} | {mutation.rule} | {count} | {left} | {rules} |", flush=True)
     return 1 if missed else 0
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tests.simulation.campaign import Regression, regressions
 from tests.simulation.drawing import draw_plan
 from tests.simulation.history import Outcome, run_plan
-from tests.simulation.mutations import MUTATIONS, applied
+from tests.simulation.mutations import CLIENT_THAT_GOES_ON, MUTATIONS, applied
 from tests.simulation.plan import Plan
 from tests.simulation.shrink import shrink
 
@@ -69,6 +69,15 @@ def test_a_rule_that_is_taken_out_is_missed(kept: Regression) -> None:
     assert kept.mutation is not None
     with applied(BY_NAME[kept.mutation]):
         assert any(not run_plan(plan).ok for plan in chain(variations(kept, 100), map(draw_plan, range(1000))))
+
+
+def test_nodes_hold_the_order_of_a_client_that_goes_on_behind_what_was_refused() -> None:
+    """Found by a chaos run: the lane was open once the first of the refused commands was stored."""
+    kept = next(kept for kept in KEPT if kept.mutation == "refused-not-awaited")
+    with applied(CLIENT_THAT_GOES_ON):
+        for varied in variations(kept, 20):
+            outcome = run_plan(varied)
+            assert outcome.ok, (varied.seed, outcome.problems)
 
 
 def test_a_plan_that_fails_is_cut_down() -> None:

@@ -11,11 +11,11 @@ from tests.simulation.mutations.epochs import EPOCHS
 from tests.simulation.mutations.following import FOLLOWING
 from tests.simulation.mutations.history import HISTORY
 from tests.simulation.mutations.mutation import Mutation, applied
-from tests.simulation.mutations.order import ORDER
+from tests.simulation.mutations.order import CLIENT_THAT_GOES_ON, ORDER
 from tests.simulation.mutations.rights import RIGHTS
 from tests.simulation.mutations.servers import SERVERS
 from tests.simulation.mutations.stored import STORED
 
 MUTATIONS: Final = (*STORED, *COPIES, *ORDER, *FOLLOWING, *SERVERS, *HISTORY, *RIGHTS, *EPOCHS)
 
-__all__ = ["MUTATIONS", "Mutation", "applied"]
+__all__ = ["CLIENT_THAT_GOES_ON", "MUTATIONS", "Mutation", "applied"]

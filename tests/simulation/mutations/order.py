@@ -14,14 +14,24 @@ def _lanes_off() -> Sequence[Patch]:
     return [(Lanes, "passes", lambda self, room, command, now: True)]
 
 
-def _client_goes_on_after_a_failure() -> Sequence[Patch]:
-    def take(self: Outbox, now: float) -> Any:
-        self._not_before = None
-        self._failures = 0
-        entries = list(self._entries.values())[:WINDOW]
-        return [self._attempt(entry) for entry in entries if not entry.under_way]
+def _go_on(self: Outbox, now: float) -> Any:
+    self._not_before = None
+    self._failures = 0
+    entries = list(self._entries.values())[:WINDOW]
+    return [self._attempt(entry) for entry in entries if not entry.under_way]
 
-    return [(Outbox, "take", take), (Lanes, "passes", lambda self, room, command, now: True)]
+
+def _client_goes_on() -> Sequence[Patch]:
+    return [(Outbox, "take", _go_on)]
+
+
+def _client_goes_on_without_lanes() -> Sequence[Patch]:
+    return [*_client_goes_on(), *_lanes_off()]
+
+
+def _refused_are_not_awaited() -> Sequence[Patch]:
+    """As it was: the lane of a client that goes on is open once the first command is stored."""
+    return [*_client_goes_on(), (Lanes, "refused", lambda self, room, command, now: None)]
 
 
 def _batches_overlap() -> Sequence[Patch]:
@@ -49,9 +59,11 @@ def _fallback_unchecked() -> Sequence[Patch]:
     return [(Posting, "payload", payload)]
 
 
+CLIENT_THAT_GOES_ON: Final = Mutation("client-that-goes-on", "none: nodes hold its order", _client_goes_on)
 ORDER: Final = (
     Mutation("lanes-off", "§3.2 nothing overtakes a command that failed", _lanes_off),
-    Mutation("client-goes-on", "§3.2 a client resends from the head", _client_goes_on_after_a_failure),
+    Mutation("client-goes-on", "§3.2 a client resends from the head", _client_goes_on_without_lanes),
+    Mutation("refused-not-awaited", "§3.2 what is refused behind a failure is awaited", _refused_are_not_awaited),
     Mutation("batches-overlap", "§3.2 batch k+1 starts when k is resolved", _batches_overlap),
     Mutation("fallback-unchecked", "§3.2 the rule is checked again in the fallback", _fallback_unchecked),
 )
