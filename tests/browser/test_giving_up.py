@@ -39,6 +39,49 @@ async def test_what_a_node_may_have_is_given_up_as_such_and_shows_where_it_was_s
     await expect(amina.page.get_by_text(MAYBE)).to_have_count(0)
 
 
+async def test_who_leaves_something_unsent_is_told_so_first(crowd: Crowd, centre: Centre, cable: Cable) -> None:
+    room = await centre.course("claire", "amina")
+    amina = await crowd.join("amina", room, cable.url)
+    cable.cut()
+    await amina.is_offline()
+    await amina.say("Attend encore")
+    leave = amina.page.get_by_role("button", name="Changer de personne")
+    await leave.click()
+    await expect(amina.page.get_by_role("alert")).to_have_text(
+        "Un envoi attend encore ; il partira quand vous serez de retour ici."
+    )
+    await amina.picture("leaving-unsent")
+    await amina.page.keyboard.press("Escape")
+    await expect(leave).to_be_focused()
+    await leave.click()
+    await leave.click()
+    cable.mend()
+    await amina.page.reload()
+    await amina.sign_in("amina")
+    await amina.enter(room)
+    await amina.sees("Attend encore")
+
+
+async def test_what_waits_for_a_conversation_that_one_was_removed_from_stays_in_view(
+    crowd: Crowd, centre: Centre, cable: Cable
+) -> None:
+    room = await centre.course("claire", "amina")
+    amina = await crowd.join("amina", room, cable.url)
+    cable.cut()
+    await amina.is_offline()
+    await amina.say("À copier ailleurs")
+    await centre.remove(room, "amina")
+    cable.mend()
+    await amina.hears_of_a_network()
+    await expect(amina.page.get_by_text("Leur conversation ne vous est plus accessible.")).to_be_visible()
+    await amina.page.reload()
+    left = amina.page.locator(".stranded")
+    await expect(left).to_contain_text("À copier ailleurs")
+    await amina.picture("stranded")
+    await left.get_by_role("button", name="Supprimer").click()
+    await expect(left).to_have_count(0)
+
+
 async def test_who_throws_away_by_keyboard_goes_on_from_the_next_message_or_from_the_composer(
     crowd: Crowd, centre: Centre, cable: Cable
 ) -> None:

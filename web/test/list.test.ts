@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { isAway } from "../src/state/banner";
 import { copyOf } from "../src/state/copies";
 import { keptRooms } from "../src/state/list";
-import { isKept, linesOf, unreadOf } from "../src/state/select";
+import { isKept, linesOf, unreadOf, waitingOf } from "../src/state/select";
 import { event, listed, ME, message, ROOM, World } from "./world";
 
 const kept = (world: World): ReturnType<typeof keptRooms> => JSON.parse(JSON.stringify(keptRooms(world.state))) as never;
@@ -72,4 +72,16 @@ describe("the list of rooms on this device", () => {
     world.act({ type: "roomsListed", rooms: [listed()] });
     expect(Object.keys(world.state.rooms)).toEqual([ROOM]);
   });
+});
+
+it("what waits on this device is what is neither stored nor refused", () => {
+  const world = World.following();
+  const [stored, refused] = [world.write("a"), world.write("b")];
+  expect(waitingOf(world.state)).toBe(2);
+  world.hear({ type: "ack", id: stored, room: ROOM, epoch: 1, seq: 101, ts: 1 });
+  world.refuse(refused, "forbidden", false);
+  expect(waitingOf(world.state)).toBe(0);
+  world.close(1006);
+  world.write("c");
+  expect(waitingOf(world.state)).toBe(1);
 });

@@ -20,7 +20,7 @@ type Words =
   | "actions" | "react" | "reply" | "edit" | "confirmDelete"
   | "composeHint" | "send" | "save" | "editing" | "roomClosed";
 
-type Counted = "retryIn" | "unread" | "onlineCount" | "readBy" | "tooLong";
+type Counted = "retryIn" | "unread" | "onlineCount" | "readBy" | "tooLong" | "leavesUnsent";
 type Named = "servedBy" | "writeTo" | "timeline" | "joined" | "left" | "deletedByOther" | "inReplyTo" | "compose" | "replyingTo";
 
 export type Dictionary = Readonly<Record<Words, string>> &

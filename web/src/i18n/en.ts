@@ -14,6 +14,7 @@ export const en: Dictionary = {
   revoked: "Your access was withdrawn. Please ask your training centre.",
   tokenRefused: "Your session has ended. Please sign in again.",
   signOut: "Be somebody else",
+  leavesUnsent: (n) => `${n} of what you wrote or changed still waits; it leaves when you are back here.`,
 
   roleLearner: "Learner",
   roleTrainer: "Trainer",

@@ -16,6 +16,8 @@ export const fr: Dictionary = {
   revoked: "Votre accès a été retiré. Adressez-vous à votre centre de formation.",
   tokenRefused: "Votre session est terminée. Identifiez-vous de nouveau.",
   signOut: "Changer de personne",
+  leavesUnsent: (n) =>
+    n > 1 ? `${n} envois attendent encore ; ils partiront quand vous serez de retour ici.` : "Un envoi attend encore ; il partira quand vous serez de retour ici.",
 
   roleLearner: "Stagiaire",
   roleTrainer: "Formation",

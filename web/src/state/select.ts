@@ -36,6 +36,12 @@ export function strandedOf({ list, restored }: State): readonly Entry[] {
   return list === "ready" ? restored.map((entry) => ({ ...entry, attempted: entry.attempted || entry.marked })) : [];
 }
 
+/** How many commands of this person are on this device and not known to be stored, save what was refused. */
+export function waitingOf({ rooms, restored }: State): number {
+  const held = [...Object.values(rooms).flatMap(({ outbox }) => outbox), ...restored];
+  return held.filter(({ stage, at }) => at === null && stage !== "failed" && stage !== "sent").length;
+}
+
 /** Its messages are at hand, be it that there are none. */
 export function isKept(room: Room): boolean {
   return room.following === "live" || room.cursor !== null || room.timeline.length > 0;

@@ -1,13 +1,14 @@
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { isAway } from "../state/banner";
-import { byActivity, strandedOf } from "../state/select";
+import { byActivity, strandedOf, waitingOf } from "../state/select";
 import type { Room, State } from "../state/model";
 import { Avatar } from "./avatar-view";
 import { ConnectionState } from "./connection";
 import { useSpeech } from "./context";
 import { LanguageChoice } from "./language-choice";
 import { RoomRow } from "./room-row";
+import { SignOut } from "./sign-out";
 import { Stranded } from "./stranded";
 
 interface Props {
@@ -35,9 +36,7 @@ export function Rail({ state, open, signOut }: Props): JSX.Element {
         <Avatar user={me.user} name={me.name} />
         <div class="who">
           <p class="name">{me.name}</p>
-          <button type="button" class="quiet" onClick={signOut}>
-            {words.signOut}
-          </button>
+          <SignOut waiting={waitingOf(state)} signOut={signOut} />
         </div>
         <LanguageChoice />
       </header>
