@@ -1,4 +1,4 @@
-"""Who reaches whom, by the NetworkPolicies as the API documents them; the test cluster's network enforces none."""
+"""Who reaches whom, by the NetworkPolicies as the API documents them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,10 +6,9 @@ import pytest
 
 from chatoperator.objects import Json, Object, items, mapping, text
 from chatoperator.plan.decide import plan
-from chatoperator.plan.naming import selector
-from chatoperator.plan.policies import OPERATOR
 from chatoperator.spec import ChatCluster
 from tests.unit.operator_cases import NOW, cluster, observed
+from tests.unit.operator_reach import HOME, KEPT_OUT, LET_IN, PLACES, Place
 
 ASKED = cluster()
 ELSEWHERE = cluster(
@@ -18,8 +17,6 @@ ELSEWHERE = cluster(
     mongodb={"external": {"secret": "s"}},
     tracing={"otlpEndpoint": "http://collector.test:4319"},
 )
-HOME = "school"
-OTHER_CLUSTER = {**selector(ASKED, "node"), "app.kubernetes.io/instance": "another"}
 
 
 def policies_of(asked: ChatCluster) -> Sequence[Object]:
@@ -27,17 +24,6 @@ def policies_of(asked: ChatCluster) -> Sequence[Object]:
 
 
 POLICIES = policies_of(ASKED)
-
-Place = tuple[str, Mapping[str, str]]
-"""Namespace and labels of a pod."""
-PLACES: Mapping[str, Place] = {
-    **{name: (HOME, selector(ASKED, name)) for name in ("node", "worker", "nats", "mongodb")},
-    "operator": ("chat-system", OPERATOR),
-    "gateway": ("gateways", {"app": "envoy"}),
-    "neighbour": (HOME, {"app": "something else"}),
-    "another cluster": (HOME, OTHER_CLUSTER),
-    "the world": ("", {}),
-}
 
 
 def chosen(labels: Mapping[str, str], by: Json) -> bool:
@@ -86,22 +72,7 @@ def reaches(source: str, target: str, port: int, protocol: str = "TCP") -> bool:
     return allowed("egress", one, two, port, protocol) and allowed("ingress", two, one, port, protocol)
 
 
-@pytest.mark.parametrize(
-    ("source", "target", "port"),
-    [
-        ("gateway", "node", 8081),
-        ("the world", "node", 8081),
-        ("operator", "node", 9100),
-        ("operator", "nats", 4222),
-        ("operator", "nats", 8222),
-        ("operator", "mongodb", 27017),
-        *((role, "nats", 4222) for role in ("node", "worker")),
-        *((role, "mongodb", 27017) for role in ("node", "worker")),
-        ("nats", "nats", 6222),
-        ("mongodb", "mongodb", 27017),
-        *((role, "the world", port) for role in ("node", "worker") for port in (443, 80, 4318)),
-    ],
-)
+@pytest.mark.parametrize(("source", "target", "port"), LET_IN)
 def test_who_has_to_is_let_in(source: str, target: str, port: int) -> None:
     assert reaches(source, target, port)
 
@@ -112,21 +83,7 @@ def test_everybody_may_ask_for_names(component: str) -> None:
     assert reaches(component, "the world", 53)
 
 
-@pytest.mark.parametrize(
-    ("source", "target", "port"),
-    [
-        *((who, "nats", 4222) for who in ("gateway", "neighbour", "another cluster", "the world", "mongodb")),
-        *((who, "mongodb", 27017) for who in ("gateway", "neighbour", "another cluster", "the world", "nats")),
-        *((who, "nats", 6222) for who in ("node", "worker", "operator", "neighbour")),
-        *((who, "nats", 8222) for who in ("node", "worker", "neighbour")),
-        *(("the world", target, 22) for target in ("node", "worker", "nats", "mongodb")),
-        ("gateway", "worker", 8081),
-        *((who, "the world", 443) for who in ("nats", "mongodb")),
-        ("node", "the world", 22),
-        ("node", "worker", 8081),
-        ("node", "node", 8081),
-    ],
-)
+@pytest.mark.parametrize(("source", "target", "port"), KEPT_OUT)
 def test_who_need_not_is_kept_out(source: str, target: str, port: int) -> None:
     assert not reaches(source, target, port)
 
