@@ -8,7 +8,7 @@ from typing import Self
 from chatnode.broker.event_stream import View
 from chatnode.rooms.ports import Stored, Unavailable
 from tests.simulation.members import Member
-from tests.simulation.streams import SERVERS, WALL_0, Entry, Stream
+from tests.simulation.streams import HEARD_S, SERVERS, WALL_0, Entry, Stream
 from tests.simulation.virtual_time import wake
 
 
@@ -60,7 +60,8 @@ class StreamPort:
             stream.first_seq = max(1, first_seq)
             stream.last_seq = stream.first_seq - 1
         if epoch != stream.epoch:
-            stream.raised_at = self._member.nats.clock.now
+            # Where it was not closed meanwhile, nobody waited until all had heard.
+            stream.raised_at = self._member.nats.clock.now + (0.0 if stream.closed else HEARD_S)
         stream.metadata = {"chat-epoch": str(epoch)}
         stream.closed = False
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 SERVERS = 3
 CHECK_S = 10.0
 """How often nodes look for a lost last message."""
+HEARD_S = 6.0
+"""Who has not heard control for so long is suspended."""
 FOUND_S = 2.0
 """How long nodes may take to look for what a new leader holds."""
 WALL_0 = 1_700_000_000.0
@@ -77,7 +79,7 @@ class Stream:
         """The epoch in which it went back."""
         self.went_back_at = -1.0
         self.raised_at = math.inf
-        """When it was opened in the epoch that it has."""
+        """When all have heard of the epoch that it has, or are suspended."""
         self.closed = False
         self.full_until = -1.0
         self.batches_refused_until = -1.0
