@@ -270,21 +270,26 @@ class Applier:
         }
         await self._try(self._kube.apply(thing, AUTOSCALER), done)
 
-    async def tell(self, cluster: ChatCluster, status: ClusterStatus, before: ClusterStatus, version: str) -> int:
-        """Write the status where it differs; a step of a drain only if nobody wrote since ``version`` was read.
+    async def tell(
+        self, cluster: ChatCluster, status: ClusterStatus, before: ClusterStatus, version: str, *, sure: bool = False
+    ) -> int:
+        """Write the status where it differs, or to be ``sure`` that it still holds; how many writes.
 
+        Only if nobody wrote since ``version`` was read: a status that was decided on an older one would take back what
+        another operator has written down, and undo the step that follows from it.
         Raises :class:`chatoperator.kube.ApiError`, a conflict in that case.
         """
-        if status == before:
+        if status == before and not sure:
             return 0
-        metadata: dict[str, Json] = {"name": cluster.metadata.name, "namespace": cluster.metadata.namespace}
-        if status.drain != before.drain:
-            metadata["resourceVersion"] = version
         thing: Object = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": KIND,
-            "metadata": metadata,
+            "metadata": {
+                "name": cluster.metadata.name,
+                "namespace": cluster.metadata.namespace,
+                "resourceVersion": version,
+            },
             "status": msgspec.to_builtins(status),
         }
         await self._kube.apply(thing, MANAGER, subresource="status")
-        return 1
+        return int(status != before)

@@ -152,7 +152,8 @@ class Reconciler:
                 failures += 1
                 delay = min(_BACKOFF_S, 2.0 ** min(failures, 6)) * random.uniform(0.8, 1.2)  # noqa: S311  spread
                 logger.warning("%s/%s: %r; again in %.0f s", *key, error, delay)
-                if failures >= _PATIENCE:
+                # Who was overtaken looks again; nothing is wrong.
+                if failures >= _PATIENCE and not (isinstance(error, ApiError) and error.conflict):
                     await self._confess(key, error)
             except Exception:  # one that nobody foresaw ends neither this task nor goes unseen: health follows visits
                 failures += 1
@@ -187,7 +188,8 @@ class Reconciler:
         self._listen(key, seen.observed, desired.heard)
         # What was decided is written down before it is done, so that whoever goes on knows of it.
         version = text(resource, "metadata", "resourceVersion")
-        written = await self._applier.tell(cluster, desired.status, before, version)
+        steers = desired.scale is not None and desired.scale.replicas != seen.observed.nodes.replicas
+        written = await self._applier.tell(cluster, desired.status, before, version, sure=steers)
         written += await self._announce(cluster, before, desired.status)
         done = await self._applier.bring(cluster, desired, seen.live, seen.observed)
         self._hindered[key] = done.hindered
@@ -228,7 +230,8 @@ class Reconciler:
                 if words not in before.troubles:
                     cluster = parse(resource)
                     after = hindered(cluster, before, words, self._wall())
-                    await self._applier.tell(cluster, after, before, "")
+                    version = text(resource, "metadata", "resourceVersion")
+                    await self._applier.tell(cluster, after, before, version)
                     await self._announce(cluster, before, after)
         except (ApiError, InvalidSpec, TimeoutError) as again:
             logger.warning("%s/%s: the status does not say so: %r", *key, again)

@@ -1,7 +1,7 @@
 """Steps of a drain against a real kube-apiserver: marks on pods, and what is refused to who has read something old."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -18,7 +18,7 @@ from chatoperator.objects import Object, Ref, at, text
 from chatoperator.observe import Observer, last_status, pod
 from chatoperator.plan.decide import plan
 from chatoperator.plan.naming import AUTOSCALER, DELETION_COST, ENTRY, selector
-from chatoperator.spec import parse
+from chatoperator.spec import KIND, parse
 from tests.cluster.harness.bare import reconciler, replicas, resource, settle
 from tests.cluster.harness.world import World
 
@@ -123,3 +123,46 @@ async def test_replicas_are_not_lowered_by_what_was_read_before_another_wrote(
     assert await replicas(kube, cluster) == 2
     done = await applier.bring(parse(found), lower, seen.live, seen.observed)
     assert (done.refused, await replicas(kube, cluster)) == ((), 1)
+
+
+class OvertakenKube(Kube):
+    """Between reading a ChatCluster and what comes then, somebody else acts: once, where it is told to."""
+
+    overtake: Callable[[], Awaitable[None]] | None = None
+
+    async def get(self, where: Ref, namespace: str) -> Object | None:
+        found = await super().get(where, namespace)
+        if where.kind == KIND and self.overtake is not None:
+            other, self.overtake = self.overtake, None
+            await other()
+        return found
+
+
+async def test_who_has_read_a_status_before_another_went_on_takes_nothing_back(
+    api: World, kube: Kube, cluster: str
+) -> None:
+    """The other has come to the end of a drain and lowered replicas: no pod is asked for again, and its step stays."""
+    batch = Batch(victims=(Victim("u", "p"),), began=1, since=1, replicas=2, phase="Going")
+
+    async def lower() -> None:
+        found = await resource(kube, cluster)
+        before = last_status(at(found, "status"))
+        after = msgspec.structs.replace(before, drain=batch)
+        version = text(found, "metadata", "resourceVersion")
+        await Applier(kube, Nodes()).tell(parse(found), after, before, version)
+        scale = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": f"{cluster}-node", "namespace": "default"},
+            "spec": {"replicas": 1},
+        }
+        await kube.apply(scale, AUTOSCALER)
+
+    assert await replicas(kube, cluster) == 2
+    async with await OvertakenKube.connect(str(api.kubeconfig)) as overtaken:
+        overtaken.overtake = lower
+        with pytest.raises(ApiError) as refused:
+            await reconciler(overtaken).visit(("default", cluster))
+    assert refused.value.conflict
+    assert await replicas(kube, cluster) == 1
+    assert last_status(at(await resource(kube, cluster), "status")).drain == batch
