@@ -76,10 +76,12 @@ def older_chart(folder: Path) -> Path:
     about = yaml.safe_load((chart / "Chart.yaml").read_text("utf-8"))
     (chart / "Chart.yaml").write_text(yaml.safe_dump({**about, "version": "0.0.1"}), "utf-8")
     definition = yaml.safe_load((chart / "files" / "crd.yaml").read_text("utf-8"))
-    spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    whole = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    spec = whole["properties"]["spec"]
     del spec["properties"]["tls"]
-    rules = spec["x-kubernetes-validations"]
-    spec["x-kubernetes-validations"] = [rule for rule in rules if "self.tls" not in rule["rule"]]
+    for part, words in ((spec, "self.tls"), (whole, "self.spec.tls")):
+        rules = part["x-kubernetes-validations"]
+        part["x-kubernetes-validations"] = [rule for rule in rules if words not in rule["rule"]]
     (chart / "files" / "crd.yaml").write_text(yaml.safe_dump(definition), "utf-8")
     return chart
 
