@@ -26,6 +26,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = {
     "gateway": ("github.com/envoyproxy/gateway/cmd/envoy-gateway",),
     "contour": ("github.com/projectcontour/contour/cmd/contour",),
     "pause": ("chatcluster.test/pause",),
+    "policies": ("sigs.k8s.io/kube-network-policies/cmd",),
 }
 _STAMPS = (
     f"-X k8s.io/component-base/version.gitVersion={_KUBERNETES} "
