@@ -1,7 +1,7 @@
 """Which tests may be skipped in CI: what ``allowed_skips.txt`` says.
 
 A line is ``<node id> # <reason>``, or ``<variable>: <node id> # <reason>`` for where that variable of the environment
-is set. A node id without the brackets of its parameters stands for the test with all of them.
+is set. A node id without the brackets of its parameters stands for the test with all of them, a file for all its tests.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def entries(text: str) -> Mapping[tuple[str, str], str]:
 
 def may_skip(node: str, text: str, environment: Mapping[str, str]) -> bool:
     return any(
-        node == entry or node.startswith(f"{entry}[")
+        node == entry or node.startswith((f"{entry}[", f"{entry}::"))
         for variable, entry in entries(text)
         if not variable or environment.get(variable)
     )
