@@ -33,7 +33,7 @@ help:
 	@echo "make test-browser      two people in real Chromium on a real cluster"
 	@echo "make test-faults       chaos-short, and beside it simulate on what that leaves of the machine (as root: all faults)"
 	@echo "make conformance       the WebSocket against the Autobahn suite; needs a Python 2.7 (pyenv, or CHAT_PYTHON2)"
-	@echo "make test-cluster      the operator on a real Kubernetes, built here (root; minutes the first time)"
+	@echo "make test-cluster      the operator on a real Kubernetes, built here (root; 5 min, 10 more the first time)"
 	@echo "                       PYTEST=\"-k name -x\" goes to pytest"
 	@echo "make test-cluster-long what takes longer there: scaling, draining, ways in, turning to TLS, who leaves"
 	@echo "make cluster   that Kubernetes with the chart and a ChatCluster, for a person to look at; ARGS=--help lists options"
