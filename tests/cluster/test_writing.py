@@ -3,16 +3,19 @@
 import asyncio
 import random
 import re
-from collections.abc import Mapping
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
 from chatoperator import certificates
-from chatoperator.kube import Kube
-from chatoperator.objects import Object, Ref, decoded, items, mapping, text
-from chatoperator.plan.naming import PAUSED
+from chatoperator.kube import PLURALS, ApiError, Kube
+from chatoperator.objects import Json, Object, Ref, decoded, items, mapping, owned_by, text
+from chatoperator.plan.naming import MANAGER, PAUSED
 from chatoperator.plan.tls import Issue
 from tests.cluster.harness import tools
 from tests.cluster.harness.bare import NAMES, asked, children, essence, reconciler, replicas, settle
@@ -35,6 +38,35 @@ async def test_a_second_visit_writes_nothing(kube: Kube, cluster: str) -> None:
     assert len(after) > 20
 
 
+_watched: list[int] = []
+"""Threads that may not wait for the network; empty: none is watched."""
+_waited: list[str] = []
+
+
+def _hear(event: str, arguments: tuple[object, ...]) -> None:
+    if threading.get_ident() in _watched and event in {"socket.connect", "socket.getaddrinfo", "subprocess.Popen"}:
+        patient = getattr(arguments[0], "gettimeout", None)
+        if patient is None or patient() != 0:
+            _waited.append(f"{event} {arguments[1:]}")
+
+
+sys.addaudithook(_hear)
+
+
+async def test_no_call_of_a_visit_blocks_the_loop(api: World, kube: Kube, cluster: str) -> None:
+    await kube.delete(Ref("v1", "Service", cluster), "default")
+    async with await Kube.connect(str(api.kubeconfig)) as fresh:
+        _watched.append(threading.get_ident())
+        try:
+            await reconciler(fresh).visit(("default", cluster))
+            assert _waited == []
+            with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+                assert _waited != [], "the watch sees nothing"
+        finally:
+            _watched.clear()
+            _waited.clear()
+
+
 async def test_every_child_that_is_deleted_comes_back(kube: Kube, cluster: str) -> None:
     before = await children(kube, cluster)
     for where in before:
@@ -42,6 +74,91 @@ async def test_every_child_that_is_deleted_comes_back(kube: Kube, cluster: str) 
     await settle(reconciler(kube), cluster)
     after = await children(kube, cluster)
     assert {where: essence(thing) for where, thing in after.items()}.keys() == before.keys()
+
+
+async def test_one_visit_makes_whatever_was_deleted_but_for_secrets_and_says_so(kube: Kube, cluster: str) -> None:
+    before = {where: essence(thing) for where, thing in (await children(kube, cluster)).items()}
+    gone = [where for where in before if where.kind not in {"Secret", "Deployment"}]
+    for where in gone:
+        await kube.delete(where, "default")
+    await reconciler(kube).visit(("default", cluster))
+    assert (await children(kube, cluster)).keys() == before.keys()
+    notes = await _applied(kube, cluster)
+    assert {f"{where.kind} {where.name}: made, it was not there" for where in gone} <= notes
+
+
+def owned_fields(fields: Json, thing: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Json]]:
+    """Plain values that a field manager owns, with where they are."""
+    for step, below in mapping(fields).items():
+        name = step.removeprefix("f:")
+        value = mapping(thing).get(name)
+        if step.startswith("f:") and isinstance(value, Mapping):
+            yield from owned_fields(below, value, (*path, name))
+        elif step.startswith("f:") and isinstance(value, str | int):
+            yield (*path, name), value
+
+
+async def test_one_visit_puts_right_every_owned_field_of_every_child_and_says_which(kube: Kube, cluster: str) -> None:
+    """Each is edited by itself; what the API server does not let be changed stays as it is."""
+    before = await children(kube, cluster)
+    edited: dict[Ref, set[str]] = {}
+    for where, thing in before.items():
+        if where.kind == "Secret":
+            continue
+        for path, value in owned_fields(owned_by(thing, MANAGER), thing):
+            other: Json = not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else f"{value}x"
+            if path[:2] in {("metadata", "ownerReferences"), ("metadata", "labels")}:
+                continue
+            if await _edit(kube, where, path, other):
+                edited.setdefault(where, set()).add(path[-1])
+    fixed = {"ServiceAccount", "NetworkPolicy"}
+    assert {where.kind for where in edited} >= {where.kind for where in before} - {"Secret"} - fixed
+    assert sum(map(len, edited.values())) > 60
+    visitor = reconciler(kube)
+    await visitor.visit(("default", cluster))
+    after = {where: essence(thing) for where, thing in (await children(kube, cluster)).items()}
+    assert after == {where: essence(thing) for where, thing in before.items()}
+    notes = await _applied(kube, cluster)
+    for where in edited:
+        assert any(note.startswith(f"{where.kind} {where.name}: ") for note in notes), where
+    await settle(visitor, cluster)
+
+
+async def _edit(kube: Kube, where: Ref, path: tuple[str, ...], value: Json) -> bool:
+    """As a person would by a merge patch; whether the API server took it."""
+    patch: Json = value
+    for step in reversed(path):
+        patch = {step: patch}
+    plural = f"/namespaces/default/{PLURALS[where.kind]}/{where.name}"
+    root = f"/apis/{where.api_version}" if "/" in where.api_version else f"/api/{where.api_version}"
+    try:
+        await kube._call("PATCH", root + plural, {}, patch, "application/merge-patch+json")  # type: ignore[arg-type]
+    except ApiError as error:
+        if error.status not in {400, 422}:
+            raise
+        return False
+    return True
+
+
+async def test_children_that_somebody_has_labelled_otherwise_are_found_again(kube: Kube, cluster: str) -> None:
+    before = await children(kube, cluster)
+    for where in before:
+        if where.kind != "Secret":
+            path = ("metadata", "labels", "app.kubernetes.io/instance")
+            assert await _edit(kube, where, path, "somebody")
+    await reconciler(kube).visit(("default", cluster))
+    after = {where: essence(thing) for where, thing in (await children(kube, cluster)).items()}
+    assert after == {where: essence(thing) for where, thing in before.items()}
+
+
+async def _applied(kube: Kube, name: str) -> set[str]:
+    """What the Events of a ChatCluster say was applied."""
+    found = await kube.list("events.k8s.io/v1", "Event", "default")
+    return {
+        text(each, "note")
+        for each in found
+        if (text(each, "regarding", "name"), text(each, "reason")) == (name, "Applied")
+    }
 
 
 async def test_every_owned_field_that_is_edited_is_put_right_and_those_of_others_stay(
