@@ -11,7 +11,7 @@ from chatnode.broker.streams import epoch_in
 from chatnode.broker.subjects import stream_name
 from tests.chaos.breaker import Breaker
 from tests.chaos.plan import Kind, Target
-from tests.chaos.scenarios.steps import copy, ends, fault, people_away, restore, stopped, until
+from tests.chaos.scenarios.steps import copy, fault, people_away, restore, stopped, told_ends, until
 
 _TALK_S: Final = 20.0
 _RAISED_S: Final = 90.0
@@ -31,11 +31,11 @@ async def play(breaker: Breaker) -> None:
 
     await asyncio.sleep(_TALK_S)
     await stopped(cluster.nats, back_up)
-    backed_up = await ends(cluster)
+    backed_up = await told_ends(cluster)
     breaker.say("the streams are backed up")
     await asyncio.sleep(_TALK_S)
     async with people_away(breaker), fault(breaker, Kind.RESTORE, Target.NATS, cluster.nats):
-        gone_on = [partition for partition, end in (await ends(cluster)).items() if end != backed_up[partition]]
+        gone_on = [partition for partition, end in (await told_ends(cluster)).items() if end != backed_up[partition]]
         await stopped(cluster.nats, go_back)
         await until("epochs are raised", lambda: _raised(breaker, gone_on), _RAISED_S)
     breaker.say(f"in a new epoch: {', '.join(map(stream_name, gone_on))}")

@@ -67,6 +67,18 @@ async def ends(cluster: Cluster) -> dict[int, int | None]:
     return {number: state.get("state", {}).get("last_seq") for number, state in enumerate(states)}
 
 
+async def told_ends(cluster: Cluster) -> dict[int, int]:
+    """The last sequence of each partition, once all of them have somebody who says."""
+    told: dict[int, int] = {}
+
+    async def all_tell() -> bool:
+        told.update({number: end for number, end in (await ends(cluster)).items() if end is not None})
+        return len(told) == PARTITIONS
+
+    await until("every partition tells where it ends", all_tell)
+    return told
+
+
 async def _acknowledged(cluster: Cluster) -> bool:
     """Whether the workers have acknowledged, and so written, all of it."""
     for partition in range(PARTITIONS):
