@@ -1,6 +1,7 @@
 """People who talk over a cluster in Kubernetes, and the verdict over what they were promised."""
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from tests.oracle.effects import place
 PEOPLE = ("ana", "bob", "eve")
 TIMING = Timing(reply_s=5.0, ping_s=4.0)
 _PACE_S: Final = 0.05
+_BEGIN_S: Final = 60.0
+_PAUSE_S: Final = 0.5
 
 
 class Talk:
@@ -39,11 +42,15 @@ class Talk:
         members = [{"user": user, "role": "learner"} for user in PEOPLE] + [{"user": "tom", "role": "trainer"}]
         token = self._issuer.token("platform", scopes=["chat:admin"])
         headers = {"Authorization": f"Bearer {token}", **({"Host": self._host} if self._host else {})}
-        async with httpx.AsyncClient(headers=headers, timeout=30, trust_env=False) as http:
-            answer = await http.put(
-                f"{self.http_url}/v1/rooms/{self.room}", json={"kind": "course", "title": "Talk", "members": members}
-            )
-            answer.raise_for_status()
+        room = {"kind": "course", "title": "Talk", "members": members}
+        async with httpx.AsyncClient(headers=headers, timeout=30, trust_env=False) as http, asyncio.timeout(_BEGIN_S):
+            while True:
+                # Whatever leads there may just have lost its node, above all a forwarded port.
+                with contextlib.suppress(httpx.TransportError):
+                    answer = await http.put(f"{self.http_url}/v1/rooms/{self.room}", json=room)
+                    answer.raise_for_status()
+                    return
+                await asyncio.sleep(_PAUSE_S)
 
     def client(self, user: str, *, name: str = "", timeout: float = 120.0) -> Watched:
         url = f"ws://{self._address}/v1/ws"
