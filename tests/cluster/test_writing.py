@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import msgspec
 import pytest
@@ -296,13 +297,17 @@ class _Crash(Exception):
 
 
 class CrashingKube(Kube):
-    """Dies after its n-th write."""
+    """Dies after its n-th write; what changes nothing is none, as a status that is written again to be sure of it."""
 
     left: int
+    written: ClassVar[set[str]] = set()
+    """Versions that earlier writes have made."""
 
     async def _call(self, method: str, path: str, *rest: object) -> Object:
         answer = await super()._call(method, path, *rest)  # type: ignore[arg-type]
-        if method != "GET":
+        version = text(answer, "metadata", "resourceVersion")
+        if method != "GET" and version not in self.written:
+            self.written.add(version)
             self.left -= 1
             if self.left == 0:
                 raise _Crash
