@@ -350,11 +350,20 @@ async def test_events_that_are_lost_doubled_and_reordered_come_to_the_same_end(a
     name = next(NAMES)
     visitor = reconciler(kube)
     draw = random.Random(7)
-    for count in (3, 5, 4, 6):
+    events: list[int] = []
+    """Generations that a watch has still to tell of: late, doubled, in any order; every third is lost."""
+    for generation, count in enumerate((3, 5, 4, 6), 1):
         api.apply(asked(name, nodes={"replicas": count}, autoscaling={"mode": "Off"}))
-        for _ in range(draw.randrange(4)):
-            visitor.wake(("default", name))
+        events += [generation] * draw.randrange(1, 3)
+        draw.shuffle(events)
+        for _ in range(draw.randrange(len(events))):
+            told = events.pop()
+            if draw.random() > 1 / 3:
+                visitor.saw(("default", name), told)
         await asyncio.sleep(draw.random() * 0.3)
+    # The newest was told of first, and the oldest is the last that is heard.
+    for told in sorted({4, *events}, reverse=True):
+        visitor.saw(("default", name), told)
     async with asyncio.timeout(60):
         while await replicas(kube, name) != 6:
             await asyncio.sleep(0.1)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from chatoperator import __version__
 from chatoperator.apply import Applier
 from chatoperator.kube import Kube
 from chatoperator.nodes import Nodes
@@ -37,7 +38,7 @@ def resting(name: str, **spec: object) -> dict[str, Json]:
 
 def reconciler(kube: Kube) -> Reconciler:
     nodes = Nodes()
-    observer = Observer(kube, nodes, image="chat:1", version="test", clock=time.monotonic)
+    observer = Observer(kube, nodes, image="chat:1", version=__version__, clock=time.monotonic)
     return Reconciler(kube, observer, Applier(kube, nodes), clock=time.monotonic, instance="test")
 
 

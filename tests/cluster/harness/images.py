@@ -139,29 +139,32 @@ def chat() -> Path:
     """The project's own image, built by buildah of what ``skaffold.yaml`` names."""
     sources = (str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() for path in _sources())
     stamp = digest([*_RECIPE, base_layer().parent.name.encode(), *sources])
-    wheels = _wheels()
-    base = _base_archive()
-    artifact = skaffold.artifact()
 
     def build(target: Path) -> None:
-        storage = ("--root", CACHE / "buildah", "--runroot", target / "run", "--storage-driver", "overlay")
-        run(["buildah", *storage, "pull", "--quiet", f"oci-archive:{base}"])
-        try:
-            run(
-                [
-                    *("buildah", *storage, "bud", "--quiet", "--isolation", "chroot", "--pull-never", "--layers"),
-                    *("--timestamp", "0", "--build-arg", "BASE=localhost/base:test"),
-                    *("--build-arg", "PIP_OPTIONS=--no-index --find-links /wheels", "--volume", f"{wheels}:/wheels:ro"),
-                    *("--ignorefile", artifact.context / ".dockerignore"),
-                    *("-f", artifact.dockerfile, "-t", CHAT, artifact.context),
-                ]
-            )
-            run(["buildah", *storage, "push", "--quiet", CHAT, f"oci-archive:{target / 'image.tar'}:{CHAT}"])
-        finally:
-            shutil.rmtree(target / "run", ignore_errors=True)
+        build_chat(target, "--layers")
         _forget_older("chat-", target)
 
     return kept(f"chat-{stamp}", build) / "image.tar"
+
+
+def build_chat(target: Path, *options: str, tag: str = CHAT) -> None:
+    """Leaves ``image.tar`` in the folder."""
+    base, wheels, artifact = _base_archive(), _wheels(), skaffold.artifact()
+    storage = ("--root", CACHE / "buildah", "--runroot", target / "run", "--storage-driver", "overlay")
+    run(["buildah", *storage, "pull", "--quiet", f"oci-archive:{base}"])
+    try:
+        run(
+            [
+                *("buildah", *storage, "bud", "--quiet", "--isolation", "chroot", "--pull-never", *options),
+                *("--timestamp", "0", "--build-arg", "BASE=localhost/base:test"),
+                *("--build-arg", "PIP_OPTIONS=--no-index --find-links /wheels", "--volume", f"{wheels}:/wheels:ro"),
+                *("--ignorefile", artifact.context / ".dockerignore"),
+                *("-f", artifact.dockerfile, "-t", tag, artifact.context),
+            ]
+        )
+        run(["buildah", *storage, "push", "--quiet", tag, f"oci-archive:{target / 'image.tar'}:{tag}"])
+    finally:
+        shutil.rmtree(target / "run", ignore_errors=True)
 
 
 def _forget_older(prefix: str, keep: Path) -> None:
