@@ -35,6 +35,7 @@ class View(Struct, frozen=True):
     closed: bool
     size: int
     max_bytes: int
+    replicated: bool
 
 
 class NatsEventStream:
@@ -65,8 +66,8 @@ class NatsEventStream:
         found = await self._streams.find(self.name)
         if found is None:
             return None
-        state = found.state
-        return View(found.epoch, state.first_seq, state.last_seq, is_closed(found), state.bytes, found.max_bytes)
+        first, last, size = found.state.first_seq, found.state.last_seq, found.state.bytes
+        return View(found.epoch, first, last, is_closed(found), size, found.max_bytes, found.replicas > 1)
 
     async def at(self, seq: int) -> Stored | None:
         return await self._reader.at(self.name, seq)

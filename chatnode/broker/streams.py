@@ -103,6 +103,10 @@ class StreamFound(Struct, frozen=True):
         return msgspec.json.decode(self.config["max_bytes"], type=int)
 
     @property
+    def replicas(self) -> int:
+        return msgspec.json.decode(self.config.get("num_replicas", msgspec.Raw(b"1")), type=int)
+
+    @property
     def subjects(self) -> tuple[str, ...]:
         return msgspec.json.decode(self.config["subjects"], type=tuple[str, ...])
 

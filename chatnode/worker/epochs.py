@@ -42,6 +42,13 @@ class Observed:
     """Of the event at the watermark's sequence; None where there is none (any more)."""
     closed: bool = False
     """Takes nothing in."""
+    replicated: bool = False
+    """Its leader is one of several servers, and may be behind what a quorum has stored."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether its word is good at once. Only who has made sure closes a stream."""
+        return self.closed or not self.replicated
 
 
 @dataclass(frozen=True, slots=True)

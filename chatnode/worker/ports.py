@@ -40,6 +40,11 @@ class StreamView(Protocol):
         """Takes nothing in."""
         ...
 
+    @property
+    def replicated(self) -> bool:
+        """Whether its leader is elected, and may not have applied yet what a quorum has stored."""
+        ...
+
 
 class Arrival(Protocol):
     """One message out of a stream."""

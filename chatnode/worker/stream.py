@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from chatnode.rooms.ports import Stored, Unavailable, Watermark
 from chatnode.telemetry.logs import about
-from chatnode.worker.epochs import Create, Keep, Observed, Raise, Recorded, decide
+from chatnode.worker.epochs import Create, Decision, Keep, Observed, Raise, Recorded, decide
 from chatnode.worker.ports import EventStream, Feed, Leases, Ledger, StreamView
 from chatnode.worker.share import Share
 
@@ -26,6 +26,8 @@ WAIT_S: Final = 1.0
 DRAIN_WAIT_S: Final = 6.0
 """A feed that brings nothing for so long, and can vouch for its order, is at the end of a closed stream."""
 _BACKOFF_MAX_S: Final = 5.0
+_LOOKS: Final = 25
+"""At a stream that may have gone back."""
 
 
 class Job(Protocol):
@@ -70,6 +72,10 @@ class Rhythm:
     settle: float = 6.0
     """Between telling of a new epoch and taking events in again: a node that has not heard of it is suspended by then
     (``CHAT_SUSPEND_AFTER_S`` and a margin), and nothing is acknowledged under the old one."""
+    doubt: float = 25.0
+    """For how long the leader of a replicated stream has to say that it went back. One that has just been elected tells
+    less than a quorum has stored until it has applied it all; one that has lost its quorum finds that out within
+    20 s (nats-server looks every 10 s whether it has heard of it in 10 s), and answers no more."""
 
 
 RHYTHM: Final = Rhythm()
@@ -179,7 +185,7 @@ class StreamWorker:
     async def _work(self, stop: asyncio.Event) -> None:
         """One session: ends with the stop, with the lease, or when the stream has to be looked at anew."""
         self._verify = False
-        session = await self._begin()
+        session = await self._begin(stop)
         async with self._stream.feed(session.next, self._gauges.redelivered) as feed:
             while not stop.is_set():
                 if self._clock() - self._renewed_at >= self._rhythm.renew and not await self._renew():
@@ -229,11 +235,10 @@ class StreamWorker:
         drain.last_seq = view.last_seq
         return False
 
-    async def _begin(self) -> _Session:
+    async def _begin(self, stop: asyncio.Event) -> _Session:
         """Look at the stream, and bring it and the epochs to where events can be applied."""
-        recorded, observed = await self.look()
+        recorded, observed, decision = await self._make_sure(stop)
         self._checked_at = self._clock()
-        decision = decide(recorded, observed)
         match decision:
             case Create(epoch, first_seq):
                 await self._enter(epoch, first_seq, announce=epoch > 1, settle=True)
@@ -252,6 +257,25 @@ class StreamWorker:
                 return session
             case Raise():
                 return await self._raise(decision, recorded)
+
+    async def _make_sure(self, stop: asyncio.Event) -> tuple[Recorded, Observed | None, Decision]:
+        """What is to be done; that a stream is not what it was only once its leader has said so for long enough."""
+        began: float | None = None
+        while True:
+            recorded, observed = await self.look()
+            decision = decide(recorded, observed)
+            if not isinstance(decision, Raise) or observed is None or observed.certain:
+                return recorded, observed, decision
+            if began is None:
+                began = self._clock()
+                log.warning(
+                    "%s: %s, says its leader: asked again for %.0f s", self.name, decision.reason, self._rhythm.doubt
+                )
+            elif self._clock() - began >= self._rhythm.doubt:
+                return recorded, observed, decision
+            await _pause(stop, self._rhythm.doubt / _LOOKS)
+            if stop.is_set() or not await self._renew():
+                raise Unavailable(f"{self.name} is left before it was sure that it went back")
 
     async def _rescue(self, session: _Session, missing: range) -> Sequence[Stored]:
         """What was not given, and some server still holds: one whose disk was damaged goes on without what it has lost.
@@ -342,7 +366,10 @@ class StreamWorker:
             return recorded, None
         found = await self._stream.at(mark.seq) if mark and view.first_seq <= mark.seq <= view.last_seq else None
         seen = None if found is None else self._job.hash_of(found)
-        return recorded, Observed(view.epoch, view.first_seq, view.last_seq, seen, closed=view.closed)
+        observed = Observed(
+            *(view.epoch, view.first_seq, view.last_seq, seen), closed=view.closed, replicated=view.replicated
+        )
+        return recorded, observed
 
     async def _require_view(self) -> StreamView:
         view = await self._stream.view()

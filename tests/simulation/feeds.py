@@ -45,7 +45,7 @@ class StreamPort:
         stream = self._stream
         if not stream.exists:
             return None
-        return View(stream.epoch, stream.first_seq, stream.last_seq, stream.closed, 0, 0)
+        return View(stream.epoch, stream.first_seq, stream.last_seq, stream.closed, 0, 0, replicated=False)
 
     async def at(self, seq: int) -> Stored | None:
         await self._reach()
