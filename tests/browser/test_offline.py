@@ -18,7 +18,7 @@ async def test_without_a_network_one_reads_and_writes_also_after_a_reload(
     amina = await crowd.join("amina", room, cable.url)
     await amina.sees("À relire plus tard")
     await keeps(amina.page, present="À relire plus tard")
-    await keeps(amina.page, present="Claire Fontaine")
+    await keeps(amina.page, present='"claire":"Claire Fontaine"')
     await keeps_page(amina.page)
     cable.pull()
     await amina.page.context.set_offline(True)
