@@ -6,11 +6,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, WebSocketRoute, expect
+from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from chatnode.local.cluster import LocalCluster
 
 SCREENSHOTS: Final = Path(__file__).parents[2] / "build" / "screenshots"
 PATIENCE_MS: Final = 20_000
+_POINTINGS: Final = 4
 """How long a condition may take on a busy machine; a test that passes waits only as long as it must."""
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -177,9 +179,18 @@ class Person:
         await expect(self.page.locator("article.message .text")).to_have_text([re.compile(re.escape(t)) for t in texts])
 
     async def act(self, text: str, action: str) -> None:
-        """Press one of the buttons that come with a message."""
-        await self.line(text).hover()
-        await self.line(text).get_by_role("button", name=action, exact=True).click()
+        """Press one of the buttons that come with a message; where a message that arrives pushes it away from under the
+        pointer, point at it again, as a person does."""
+        button = self.line(text).get_by_role("button", name=action, exact=True)
+        for left in reversed(range(_POINTINGS)):
+            await self.line(text).hover()
+            try:
+                await button.click(timeout=PATIENCE_MS / _POINTINGS)
+            except PlaywrightTimeout:
+                if not left:
+                    raise
+            else:
+                return
 
     async def picture(self, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)

@@ -73,6 +73,7 @@ async def test_messages_are_changed_taken_back_answered_and_reacted_to(
     amina = await crowd.join("amina", room, cluster.node_urls[1])
     await amina.say("Comment trier une liste ?")
     await amina.say("Et un dictionaire ?")
+    await claire.sees("Et un dictionaire ?")
 
     await claire.act("trier une liste", "Répondre")
     await claire.say("Avec `sorted(liste)`.")
