@@ -49,7 +49,8 @@ function OpenComposer({ room, me, names, limit, writing, finish, editLast }: Pro
   }, [writing]);
 
   useEffect(() => {
-    if (hasPointer()) field.current?.focus({ preventScroll: true });
+    // Who is at a message when the room is opened to writing again stays there.
+    if (hasPointer() && !document.activeElement?.closest("[data-key]")) field.current?.focus({ preventScroll: true });
   }, []);
 
   useLayoutEffect(() => {
